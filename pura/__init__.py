@@ -1,0 +1,1 @@
+"""Pura: encrypted face matching between two servers that do not collude."""

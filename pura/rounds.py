@@ -121,5 +121,6 @@ def run_pair(one: Rounds[T], two: Rounds[U], tally: Tally | None = None) -> tupl
         if not moved:
             raise ProtocolError(detail="both parties wait")
     first, second = state
-    assert isinstance(first, Done) and isinstance(second, Done)
+    assert isinstance(first, Done)
+    assert isinstance(second, Done)
     return cast(T, first.result), cast(U, second.result)

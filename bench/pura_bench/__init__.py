@@ -1,0 +1,1 @@
+"""Benchmarks: speed, accuracy, peers, security, and their report."""

@@ -1,0 +1,1 @@
+"""The client: enrol, identify, verify, in Python and on the command line."""

@@ -1,0 +1,1 @@
+"""Published attacks on face matching, replayed against oracles."""

@@ -1,0 +1,1 @@
+"""The two engines, as rounds without I/O."""

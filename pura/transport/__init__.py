@@ -1,0 +1,1 @@
+"""Driving a party's rounds over a channel: in memory, or gRPC."""

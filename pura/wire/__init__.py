@@ -1,0 +1,1 @@
+"""Between protobuf messages and Pura's own types."""

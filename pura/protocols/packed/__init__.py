@@ -1,0 +1,1 @@
+"""The packed engine: exact, and each server's view can be simulated."""
