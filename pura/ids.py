@@ -26,6 +26,12 @@ ClientId = NewType("ClientId", str)
 ChunkId = NewType("ChunkId", int)
 """Numbers a chunk of offline material; used once."""
 
+PackId = NewType("PackId", int)
+"""Numbers the offline part of one query (its masks and what was made from them); used once."""
+
+TxnId = NewType("TxnId", bytes)
+"""16 random bytes that name one change of the gallery on both servers."""
+
 NOBODY = Handle(0)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import struct
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, TypeVar, dataclass_transform, get_type_hints
 
 from pura.errors import MalformedMessage
 
@@ -37,6 +37,7 @@ class Message:
 M = TypeVar("M", bound=Message)
 
 
+@dataclass_transform(frozen_default=True)
 def message(cls: type[M]) -> type[M]:
     """Class decorator: freezes the dataclass and fixes its layout for the codec."""
     made = dataclasses.dataclass(frozen=True, repr=False)(cls)

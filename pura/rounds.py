@@ -56,6 +56,14 @@ def receive(kind: type[M]) -> Rounds[M]:
     return got
 
 
+def receive_any() -> Rounds[Message]:
+    """The other party's next message, of whatever kind: for dispatching on the first one of a session."""
+    got = yield Receive(Message)
+    if got is None:
+        raise ProtocolError(detail="resumed without a message")
+    return got
+
+
 def exchange(message: Message, kind: type[M]) -> Rounds[M]:
     """Both parties send at once, then both receive: one round."""
     yield from send(message)
