@@ -22,6 +22,7 @@ __all__ = [
     "Integer",
     "PowerTable",
     "Z",
+    "digits_for",
     "from_bytes",
     "gcd",
     "invert",
@@ -156,6 +157,11 @@ class FixedBase:
         return out
 
 
+def digits_for(bits: int, window: int) -> int:
+    """How many signed digits any exponent of `bits` bits needs: k digits reach a little less than 2^(w k - 1)."""
+    return (bits + 1) // window + 1
+
+
 def signed_digits(exponents: Sequence[Integer], window: int) -> list[list[int]]:
     """Each exponent as digits in [-2^(w-1), 2^(w-1)), least significant first, all rows of one length.
 
@@ -163,7 +169,7 @@ def signed_digits(exponents: Sequence[Integer], window: int) -> list[list[int]]:
     """
     half, full = 1 << (window - 1), 1 << window
     longest = max((abs(int(e)).bit_length() for e in exponents), default=0)
-    count = longest // window + 1
+    count = digits_for(longest, window)
     rows = []
     for exponent in exponents:
         e = int(exponent)
@@ -215,7 +221,7 @@ class PowerTable:
         self.window = window
         self.modulus = Z(modulus)
         self.columns: list[list[Z]] = [list(bases)]
-        for _ in range(exponent_bits // window):
+        for _ in range(digits_for(exponent_bits, window) - 1):
             self.columns.append(gmpy2.powmod_base_list(self.columns[-1], 1 << window, self.modulus))
 
     def power(self, digits: Sequence[Sequence[int]]) -> Z:

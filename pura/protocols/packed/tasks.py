@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
-from pura.bigint import PowerTable, Z, from_bytes, multi_power, power, signed_digits
+from pura.bigint import PowerTable, Z, digits_for, from_bytes, multi_power, power, signed_digits
 from pura.crypto.paillier import PublicKey
 from pura.errors import MalformedCiphertext
 
@@ -68,8 +68,8 @@ TABLES = TableCache(256 << 20)
 
 def windows_for(dimension: int, exponent_bits: int) -> tuple[int, int]:
     """The widths with the fewest products: for plain buckets (6 at D = 128) and for a power table (7 at D = 128)."""
-    plain = min(range(3, 11), key=lambda w: (exponent_bits // w + 1) * (dimension + (2 << w)))
-    table = min(range(3, 12), key=lambda w: (exponent_bits // w + 1) * dimension + (2 << w))
+    plain = min(range(3, 11), key=lambda w: digits_for(exponent_bits, w) * (dimension + (2 << w)))
+    table = min(range(3, 12), key=lambda w: digits_for(exponent_bits, w) * dimension + (2 << w))
     return plain, table
 
 
@@ -92,7 +92,7 @@ class Product:
     def __call__(self) -> Z:
         """The product modulo N^2."""
         plain, wide = windows_for(len(self.exponents), self.exponent_bits)
-        size = self.ciphertext_bytes * len(self.exponents) * (self.exponent_bits // wide + 1)
+        size = self.ciphertext_bytes * len(self.exponents) * digits_for(self.exponent_bits, wide)
         table, build = TABLES.get(self.reader, size)
         if table is None:
             bases = self._bases()
