@@ -1,0 +1,78 @@
+"""`client.toml`: where the gateway is, who this client is, and the organisation's label key."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from pura.errors import BadConfig
+
+ENV = "PURA_CLIENT"
+DEFAULT_PATH = "client.toml"
+
+
+class ClientConfig(BaseModel):
+    """What a client needs. Paths are relative to the folder of the file; an unknown key is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    server: str
+    """host:port of S1."""
+    public_key: Path
+    label_key: SecretStr
+    """64 hexadecimal digits; the same for all clients that may read each other's labels."""
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    deadline_s: float = Field(default=60.0, gt=0)
+    """For one question, and for one batch of enrolments."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ClientConfig:
+        host, _, port = self.server.rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError("server must be host:port")
+        if len({self.ca is None, self.cert is None, self.key is None}) != 1:
+            raise ValueError("ca, cert and key belong together")
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the gateway is on this machine."""
+        host = self.server.rpartition(":")[0].strip("[]")
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost"
+
+    def label_key_bytes(self) -> bytes:
+        """The label key. Raises `BadConfig` when it is not hexadecimal."""
+        try:
+            return bytes.fromhex(self.label_key.get_secret_value())
+        except ValueError as error:
+            raise BadConfig("label_key must be hexadecimal") from error
+
+
+def load(path: str | os.PathLike[str] | None = None) -> ClientConfig:
+    """Read a `client.toml`: the path given, else $PURA_CLIENT, else ./client.toml. Raises `BadConfig`."""
+    file = Path(path or os.environ.get(ENV) or DEFAULT_PATH)
+    try:
+        body = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise BadConfig(f"{file} cannot be read; name it with --config or ${ENV}", detail=str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{file} is not a TOML file") from error
+    for name in ("public_key", "ca", "cert", "key"):
+        if isinstance(body.get(name), str):
+            body[name] = str(file.parent / body[name])
+    try:
+        return ClientConfig.model_validate(body)
+    except ValidationError as error:
+        # only the place and the rule: the values of this file are secrets
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadConfig(f"{file}: {where + ': ' if where else ''}{first['msg']}") from error
