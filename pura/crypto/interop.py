@@ -5,8 +5,8 @@ What works, and why not everything does:
 - *Ours to phe*: any of our ciphertexts is one of phe's for the same N. Whoever knows the factors decrypts it there.
 - *phe's to ours, arithmetic*: a phe ciphertext is a unit modulo N^2, so it adds and scales here as ours do.
 - *phe's to ours, threshold decryption*: does not work. The shares hold t = -N^(-1) mod 2 alpha, which removes
-  randomness from the subgroup of order 2 alpha only; phe draws its randomness from all of Z_N*. Adding such a ciphertext
-  to one of ours gives the same: `combine` refuses it with `MalformedCiphertext`. So a deployment takes none from outside.
+  randomness from the subgroup of order 2 alpha only; phe draws its randomness from all of Z_N*. The sum of such a
+  ciphertext and one of ours is no better: `combine` refuses it with `MalformedCiphertext`. So a deployment takes none.
 - *A phe public key here*: gives a key that encrypts. It has no shares; the holder of phe's private key decrypts.
 """
 
