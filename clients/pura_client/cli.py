@@ -171,7 +171,9 @@ def enroll_dir(folder: Path, largest: bool, config: Path, insecure: bool, as_jso
         def progress(outcome: Enrolled) -> None:
             bar.advance(task)
             if outcome.error is not None and not as_json:
-                bar.console.print(f"left out {outcome.photo}: {outcome.error} [{outcome.error.code}]", markup=False)
+                bar.console.print(
+                    f"left out {outcome.photo}: {outcome.error} [{outcome.error.code}]", markup=False, soft_wrap=True
+                )
 
         outcomes = client.enroll_many(items, progress, largest=largest)
     bad = [(str(outcome.photo), outcome.error) for outcome in outcomes if outcome.error is not None]

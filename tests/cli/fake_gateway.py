@@ -56,6 +56,7 @@ class FakeGateway(pura_pb2_grpc.GatewayServicer):
         self.done: dict[bytes, int] = {}
         self.calls: list[tuple[str, object]] = []
         self.faults: list[Fault] = []
+        self.peer_ready = True
 
     def names(self) -> list[str]:
         """The methods called, in order."""
@@ -142,7 +143,7 @@ class FakeGateway(pura_pb2_grpc.GatewayServicer):
     def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusReply:
         self._called("Status", request, context)
         return pb.StatusReply(
-            version="0", peer_ready=True, entries=len(self.entries), engine="packed", levels={"triples": 7.0}
+            version="0", peer_ready=self.peer_ready, entries=len(self.entries), engine="packed", levels={"triples": 7.0}
         )
 
 
