@@ -25,7 +25,7 @@ from pura.crypto.paillier import DEFAULT_BITS, STRENGTHS
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import generate
 from pura.errors import PuraError, UnreadableImage, WouldOverwrite
-from pura.ids import Party
+from pura.ids import Engine, Party
 from pura_client import config as client_config
 from pura_client.session import Client, Decision, Enrolled, connect
 
@@ -288,3 +288,30 @@ def _status_of(client: Client) -> dict[str, Any]:
         "embedder": params.embedder,
         **{f"level_{name}": value for name, value in sorted(now.levels.items())},
     }
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default="demo-out", show_default=True)
+@click.option(
+    "--engine",
+    type=click.Choice([engine.value for engine in Engine]),
+    default=Engine.PACKED.value,
+    show_default=True,
+    help="Which protocols; the published ones get a smaller gallery.",
+)
+@click.option("--bits", type=click.Choice([str(bits) for bits in STRENGTHS]), help="Length of the modulus.")
+@_answers
+def demo(out: Path, engine: str, bits: str | None, as_json: bool) -> None:
+    """The whole job on real photos, on this machine, in some minutes.
+
+    Makes keys, starts two servers with mTLS, enrols people of the ORL database, asks about other photos of them and
+    about strangers, and writes a report. Exit status 0 only if every decision was right. OUT is replaced.
+    """
+    from pura_client.demo import Demo
+
+    run = Demo(out, Engine(engine), int(bits) if bits else None, _err if as_json else Console())
+    status = run.run()
+    if as_json:
+        wrong = sum(not row.right for row in run.rows)
+        click.echo(json.dumps({"questions": len(run.rows), "wrong": wrong, "report": str(out / "report.html")}))
+    click.get_current_context().exit(status)
