@@ -101,7 +101,7 @@ def render(run: Run) -> str:
             {
                 "name": "decisions right",
                 "value": f"{right} of {len(run.rows)}",
-                "kind": "wrong" if run.wrong else "right",
+                "kind": verdict,
             },
             {"name": "people enrolled", "value": len(run.enrolled), "kind": ""},
             {"name": "photos of each", "value": run.photos_each, "kind": ""},
