@@ -25,7 +25,7 @@ $(BIN)/python:
 
 # `touch` on the interpreter's link would change another file: the stamps are files of their own
 $(RUN_READY): pyproject.toml | $(BIN)/python
-	@echo "==> installing Pura and what it needs (some 200 MB, one or two minutes)"
+	@echo "==> installing Pura and what it needs (some 400 MB on disk; a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import grpc
 from numpy.typing import NDArray
+from pura.face.pipeline import FacePipeline
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -23,7 +24,7 @@ from rich.table import Table
 from pura.crypto.keys import write_keys
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import generate
-from pura.errors import NotReady
+from pura.errors import NotReady, WouldOverwrite
 from pura.ids import Engine
 from pura_client import report
 from pura_client.processes import free_ports, server_command, two_servers
@@ -135,7 +136,7 @@ class Demo:
     def _clear(self) -> None:
         if self.out.exists():
             if not (self.out / MARK).exists():
-                raise NotReady(f"{self.out} exists and was not made by the demo; name another folder")
+                raise WouldOverwrite(f"{self.out} exists and was not made by the demo; name another folder")
             shutil.rmtree(self.out)
         self.out.mkdir(parents=True)
         (self.out / MARK).touch()
@@ -261,3 +262,8 @@ def _table(rows: Sequence[report.Row]) -> Table:
         cost = (f"{row.ms:.0f}", f"{row.sent:,}", f"{row.received:,}")
         table.add_row(row.truth, row.question, row.decided, mark, *cost)
     return table
+
+
+def load_photos() -> tuple[Photos, FacePipeline]:
+    """All ORL photos by person, and the default embedder; both are fetched on first use."""
+    raise NotReady("waiting")
