@@ -1,0 +1,77 @@
+"""A pool of workers for the batches of both engines: joblib's loky processes, or another of joblib's backends.
+
+Processes and not threads: half of the work is sequences of short products that hold the GIL (docs/decisions/0004).
+Functions and items cross a process boundary, so they are module-level functions and plain values; key shares and the
+offline tuples stay in the server's own process.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures.process
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import joblib
+from joblib.externals import loky
+
+from pura.errors import OutOfRange, Overloaded
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+_IDLE_S = 7 * 24 * 3600
+"""loky lets idle workers end after 5 minutes by default; a server keeps its own."""
+
+
+class Workers:
+    """`count` workers; 1 works inline. `backend` is one of joblib's: "loky", "threading", "dask" (with a client open).
+
+    Calls from several threads take turns: one batch occupies all workers anyway, and joblib stops every worker when a
+    call fails. Functions should therefore return what is wrong and not raise.
+    """
+
+    def __init__(self, count: int = 1, backend: str = "loky") -> None:
+        if count < 1:
+            raise OutOfRange("the number of workers must be at least 1")
+        self.count = count
+        self._backend = backend
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the processes now. A server calls this before it opens a gRPC channel, which must not see a fork."""
+        self.map(_identity, range(self.count * 2))
+
+    def map(self, function: Callable[[A], B], items: Sequence[A]) -> list[B]:
+        """[function(item) for item in items], in order, on the workers.
+
+        Raises `Overloaded` when a worker was killed; the next call starts a new one.
+        """
+        if self.count == 1 or len(items) < 2:
+            return [function(item) for item in items]
+        extra: dict[str, Any] = {"idle_worker_timeout": _IDLE_S} if self._backend == "loky" else {}
+        batch = max(1, len(items) // (4 * self.count))
+        try:
+            with self._lock, joblib.parallel_config(backend=self._backend, n_jobs=self.count, **extra):
+                out: list[B] = joblib.Parallel(batch_size=batch)(joblib.delayed(function)(item) for item in items)
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise Overloaded("a worker process was stopped; try again", detail=type(error).__name__) from error
+        return out
+
+    def __call__(self, tasks: Sequence[Callable[[], B]]) -> list[B]:
+        """Run tasks and return their results in order."""
+        return self.map(_call, tasks)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        if self.count > 1 and self._backend == "loky":
+            with self._lock:
+                loky.get_reusable_executor(max_workers=self.count).shutdown(wait=True)
+
+
+def _identity(value: int) -> int:
+    return value
+
+
+def _call(task: Callable[[], B]) -> B:
+    return task()
