@@ -17,7 +17,9 @@ from pura.crypto.rng import SeededRng
 from pura.crypto.seal import seal
 from pura.crypto.threshold import combine_many
 from pura.errors import InvalidTemplate, PuraError
+from pura.ids import Engine
 from pura.params import PROTOCOL_VERSION, Params, tau_from_cosine
+from pura.protocols.published.identify import answer_bytes
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb import pura_pb2_grpc
 from pura_client import ClientConfig
@@ -40,12 +42,13 @@ class Fault:
 class FakeGateway(pura_pb2_grpc.GatewayServicer):
     """Remembers every request, so that a test can look at what a server gets to see."""
 
-    def __init__(self, top_k: int = 1) -> None:
+    def __init__(self, top_k: int = 1, engine: Engine = Engine.PACKED) -> None:
         self.pk = load_public(KEYS / "public.key")
         self.shares = [load_share(KEYS / name, self.pk) for name in ("s1.share", "s2.share")]
         self.params = Params(
             self.pk.key_id,
             self.pk.n_bits,
+            engine,
             dimension=DIMENSION,
             tau=tau_from_cosine(0.5, 512),
             top_k=top_k,
@@ -70,11 +73,16 @@ class FakeGateway(pura_pb2_grpc.GatewayServicer):
                 context.set_trailing_metadata([("pura-code", fault.code)] if fault.code else [])
                 context.abort(fault.status, "told to fail")
 
-    def _decrypt(self, ciphertexts: bytes) -> Template:
-        layout = RowLayout.of(self.params)
-        cs = self.pk.load_many(ciphertexts, layout.ciphertexts)
+    def _open(self, ciphertexts: bytes, count: int) -> list[int]:
+        cs = self.pk.load_many(ciphertexts, count)
         u1, u2 = (share.partial_decrypt_many(self.pk, cs) for share in self.shares)
-        return np.array(layout.unpack(combine_many(self.pk, cs, u1, u2))) - self.params.scale
+        return combine_many(self.pk, cs, u1, u2)
+
+    def _decrypt(self, ciphertexts: bytes) -> Template:
+        if self.params.engine is Engine.PUBLISHED:
+            return np.array(self._open(ciphertexts, DIMENSION))
+        layout = RowLayout.of(self.params)
+        return np.array(layout.unpack(self._open(ciphertexts, layout.ciphertexts))) - self.params.scale
 
     def Info(self, request: pb.InfoRequest, context: grpc.ServicerContext) -> pb.InfoReply:
         self._called("Info", request, context)
@@ -118,6 +126,9 @@ class FakeGateway(pura_pb2_grpc.GatewayServicer):
         near = {handle: int(distance2(x, self.entries[handle][1][None])[0]) for handle in handles}
         found = sorted((h for h in near if near[h] <= self.params.tau), key=near.__getitem__)[: self.params.top_k]
         found += [0] * (self.params.top_k - len(found))
+        if self.params.engine is Engine.PUBLISHED:
+            (mask,) = self._open(query.mask, 1)
+            return pb.AnswerReply(opened=(found[0] + mask).to_bytes(answer_bytes(self.params), "big"))
         plain = b"".join(handle.to_bytes(8, "big") for handle in found)
         share = self.rng.bytes(len(plain))
         other = bytes(a ^ b for a, b in zip(plain, share, strict=True))

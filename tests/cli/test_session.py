@@ -25,6 +25,7 @@ from pura.errors import (
     UnknownLabel,
     WrongKey,
 )
+from pura.ids import Engine
 from pura_client import Client, ClientConfig, connect
 from pura_client import session as session_module
 
@@ -32,7 +33,13 @@ REFUSED = np.eye(1, DIMENSION)[0]
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_the_whole_job(client: Client) -> None:
+@pytest.mark.parametrize("engine", Engine)
+def test_the_whole_job(engine: Engine) -> None:
+    with serve(FakeGateway(engine=engine)) as config, connect(config, insecure=True) as client:
+        _the_whole_job(client)
+
+
+def _the_whole_job(client: Client) -> None:
     client.enroll(person(0), "Ada")
     client.enroll(person(2), "Grace")
     client.enroll(person(0) + 0.01, "Ada")
