@@ -31,8 +31,8 @@ class Question(Protocol):
 
 def encrypt_template(pk: PublicKey, params: Params, template: Template, rng: Rng) -> bytes:
     """A template as its engine wants it: row-packed, or one ciphertext a coordinate."""
-    engine = packed if params.engine is Engine.PACKED else published
-    return engine.encrypt_template(pk, params, template, rng)
+    encrypt = packed.encrypt_template if params.engine is Engine.PACKED else published.encrypt_template
+    return encrypt(pk, params, template, rng)
 
 
 def ask(pk: PublicKey, params: Params, template: Template, rng: Rng) -> Question:
