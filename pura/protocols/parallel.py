@@ -66,7 +66,7 @@ class Workers:
         """End the worker processes."""
         if self.count > 1 and self._backend == "loky":
             with self._lock:
-                loky.get_reusable_executor(max_workers=self.count).shutdown(wait=True)
+                loky.get_reusable_executor(reuse=True).shutdown(wait=True)
 
 
 def _identity(value: int) -> int:

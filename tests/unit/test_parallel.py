@@ -1,0 +1,64 @@
+"""The worker pool: same results in the same order, whatever it runs on; a killed worker is an error, not a hang."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from pura.errors import OutOfRange, Overloaded
+from pura.protocols.parallel import Workers
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Workers]:
+    workers = Workers(2)
+    workers.start()
+    yield workers
+    workers.close()
+
+
+def square(value: int) -> int:
+    return value * value
+
+
+def process(_: int) -> int:
+    return os.getpid()
+
+
+def kill(value: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+def test_inline_is_this_process() -> None:
+    workers = Workers()
+    assert workers.map(process, range(3)) == [os.getpid()] * 3
+    workers.close()
+
+
+def test_processes_keep_the_order(two: Workers) -> None:
+    assert two.map(square, range(50)) == [i * i for i in range(50)]
+    assert os.getpid() not in two.map(process, range(8))
+
+
+def test_tasks(two: Workers) -> None:
+    assert two([functools.partial(square, i) for i in range(5)]) == [0, 1, 4, 9, 16]
+
+
+def test_another_backend() -> None:
+    assert Workers(2, "threading").map(square, range(9)) == [i * i for i in range(9)]
+
+
+def test_a_killed_worker_is_replaced(two: Workers) -> None:
+    with pytest.raises(Overloaded):
+        two.map(kill, range(4))
+    assert two.map(square, range(4)) == [0, 1, 4, 9]
+
+
+def test_no_workers() -> None:
+    with pytest.raises(OutOfRange):
+        Workers(0)
