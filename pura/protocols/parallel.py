@@ -1,8 +1,8 @@
 """A pool of workers for the batches of both engines: joblib's loky processes, or another of joblib's backends.
 
-Processes and not threads: half of the work is sequences of short products that hold the GIL (docs/decisions/0004).
-Functions and items cross a process boundary, so they are module-level functions and plain values; key shares and the
-offline tuples stay in the server's own process.
+Processes and not threads: much of the work is long rows of short products that hold the GIL (docs/decisions/0004).
+Functions and items cross a process boundary, so they are module-level functions and plain values. They may hold the
+server's own masks, never its key share. Workers on other machines are part of the server and must be kept like it.
 """
 
 from __future__ import annotations

@@ -76,6 +76,15 @@ class Side:
         """Make up to `most` pieces of offline material; how many were made, 0 when the pools are full."""
         return self.smul_tuples.refill(most) or self.zeros.refill(most)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the pools are at their capacity."""
+        return self.smul_tuples.is_full and self.zeros.is_full
+
+    def levels(self) -> dict[str, float]:
+        """Gauges: how much offline material is ready, by kind."""
+        return {"zeros": float(self.zeros.level), "smul_tuples": float(self.smul_tuples.level)}
+
     def fresh(self, values: Sequence[int]) -> list[Z]:
         """Fresh encryptions of known values, from the pool of zeros."""
         return [self.pk.add_plain(zero, m) for zero, m in zip(self.zeros.take(len(values)), values, strict=True)]

@@ -70,6 +70,11 @@ class Pool(Generic[T]):
         """How many are ready."""
         return len(self._ready)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether there is nothing to refill."""
+        return self.level >= self.capacity
+
     def take(self, count: int) -> list[T]:
         """`count` values, each never given out before or again."""
         with self._lock:

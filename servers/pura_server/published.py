@@ -1,0 +1,269 @@
+"""Engine `published` in the two servers: the protocols of pura.protocols.published joined with a store and the pools.
+
+Only S1 stores entries: each is the client's D ciphertexts, and a change is a commit on one server. S2 keeps nothing but
+its share. These protocols have no check of a template's norm: whoever may enrol can plant a template of any size.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from pura.crypto.paillier import PublicKey
+from pura.crypto.rng import Rng
+from pura.crypto.threshold import KeyShare
+from pura.errors import (
+    BadConfig,
+    EnrolmentConflict,
+    InvalidTemplate,
+    ProtocolError,
+    PuraError,
+    UnknownEntry,
+)
+from pura.ids import NOBODY, ClientId, EnrolmentId, Handle
+from pura.messages import Message, message
+from pura.params import Params
+from pura.protocols.parallel import Workers
+from pura.protocols.published.identify import Entry, identify_s1, identify_s2
+from pura.protocols.published.side import VALUE_BITS, Observer, Side
+from pura.rounds import Rounds, receive, send
+from pura_server.backend import Answer, NewEntry, Query
+
+MAX_LABEL = 4096
+MAX_ENTRIES = 1 << 20
+REFILL_STEP = 8
+"""Tuples made in one piece of offline work: 6 ms at 2048 bits."""
+
+T = TypeVar("T")
+
+
+@message
+class MatchOpen(Message):
+    """S1 -> S2: one template is to be matched with so many entries."""
+
+    entries: int
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class StoredEntry:
+    """One entry as S1 stores it; `body` holds its D ciphertexts, `digest` what its enrolment id stands for."""
+
+    handle: Handle
+    enrolment_id: EnrolmentId
+    digest: bytes
+    label: bytes
+    body: bytes
+    client: ClientId
+
+
+class EntryStore(Protocol):
+    """What this engine asks of S1's store. Changes are durable when the call returns, and whole or not at all."""
+
+    def find(self, enrolment_id: EnrolmentId) -> tuple[Handle, bytes] | None:
+        """The handle and digest of an enrolment."""
+        ...
+
+    def entries(self) -> Iterable[StoredEntry]:
+        """Every entry, oldest first."""
+        ...
+
+    def add(self, entries: Sequence[StoredEntry]) -> None:
+        """Store new entries."""
+        ...
+
+    def remove(self, handles: Sequence[Handle]) -> None:
+        """Erase entries that are there."""
+        ...
+
+
+class PublishedGateway:
+    """S1. Keeps the gallery's ciphertexts in memory too: 64 KB an entry at |N| = 2048, D = 128."""
+
+    def __init__(
+        self,
+        pk: PublicKey,
+        share: KeyShare,
+        params: Params,
+        store: EntryStore,
+        rng: Rng,
+        workers: Workers | None = None,
+        *,
+        zeros: int = 512,
+        smul_tuples: int = 512,
+    ) -> None:
+        """`zeros` and `smul_tuples` are the capacities of the offline pools. Raises `BadConfig` for top_k above 1."""
+        if params.top_k != 1:
+            raise BadConfig("engine published returns one candidate: top_k must be 1")
+        self._side = Side.new(pk, share, params, rng, workers, zeros=zeros, smul_tuples=smul_tuples)
+        self._store = store
+        held = list(store.entries())
+        self._gallery = tuple(Entry(entry.handle, entry.body) for entry in held)
+        self._labels = {entry.handle: entry.label for entry in held}
+
+    def reconcile(self) -> Rounds[None]:
+        """Nothing to settle: S2 holds no entries."""
+        return _alone(lambda: None)
+
+    def enroll(self, items: Sequence[NewEntry]) -> Rounds[list[Handle | PuraError]]:
+        """Validate a batch and store it in one commit; S2 takes no part. One outcome for each item."""
+        return _alone(lambda: self._enroll(items))
+
+    def identify(self, query: Query) -> Rounds[Answer]:
+        """1:N over the whole gallery. Raises `MalformedCiphertext`, `InvalidTemplate`."""
+        return self._match(query, None)
+
+    def verify(self, query: Query, handles: Sequence[Handle]) -> Rounds[Answer]:
+        """The same over the entries named. Raises `UnknownEntry` too."""
+        return self._match(query, handles)
+
+    def forget(self, handles: Sequence[Handle]) -> Rounds[int]:
+        """Erase entries; how many there were. S2 takes no part."""
+        return _alone(lambda: self._forget(handles))
+
+    def refill(self) -> Rounds[None] | None:
+        """A few offline tuples, or None when the pools are full. Needs no message."""
+        if self._side.is_full:
+            return None
+        return _alone(self._refill)
+
+    def roster(self) -> list[tuple[Handle, bytes]]:
+        """Every entry's handle and opaque label, oldest first."""
+        return list(self._labels.items())
+
+    def levels(self) -> Mapping[str, float]:
+        """Entries, and what the offline pools hold."""
+        return {"entries": float(len(self._gallery)), **self._side.levels()}
+
+    def close(self) -> None:
+        """End the workers."""
+        self._side.workers.close()
+
+    def _match(self, query: Query, handles: Sequence[Handle] | None) -> Rounds[Answer]:
+        entries: Sequence[Entry] = self._gallery
+        if handles is not None:
+            wanted = set(handles)
+            entries = [entry for entry in entries if entry.handle in wanted]
+            if not wanted or len(entries) != len(wanted):
+                raise UnknownEntry()
+        pk = self._side.pk
+        template = pk.load_many(query.ciphertexts, self._side.params.dimension)
+        mask = pk.load(query.mask)
+        yield from send(MatchOpen(len(entries)))
+        opened = yield from identify_s1(self._side, template, entries, mask)
+        return Answer(opened=opened)
+
+    def _enroll(self, items: Sequence[NewEntry]) -> list[Handle | PuraError]:
+        outcomes: list[Handle | PuraError] = []
+        new: dict[EnrolmentId, StoredEntry] = {}
+        for item in items:
+            try:
+                outcomes.append(self._admit(item, new))
+            except PuraError as error:
+                outcomes.append(error)
+        if new:
+            self._store.add(list(new.values()))
+            self._labels = {**self._labels, **{entry.handle: entry.label for entry in new.values()}}
+            self._gallery += tuple(Entry(entry.handle, entry.body) for entry in new.values())
+        return outcomes
+
+    def _admit(self, item: NewEntry, new: dict[EnrolmentId, StoredEntry]) -> Handle:
+        """The handle of an enrolment, old or new; a new one is put into `new`."""
+        digest = digest_of(item)
+        twin = new.get(item.enrolment_id)
+        known = (twin.handle, twin.digest) if twin is not None else self._store.find(item.enrolment_id)
+        if known is not None:
+            if known[1] != digest:
+                raise EnrolmentConflict()
+            return known[0]
+        if len(item.label) > MAX_LABEL:
+            raise InvalidTemplate(f"a label may have at most {MAX_LABEL} bytes")
+        if len(self._gallery) + len(new) >= MAX_ENTRIES:
+            raise InvalidTemplate("the gallery is full")
+        side = self._side
+        side.pk.load_many(item.ciphertexts, side.params.dimension)
+        while (handle := Handle(side.rng.bits(VALUE_BITS))) == NOBODY or handle in self._labels:
+            pass
+        new[item.enrolment_id] = StoredEntry(
+            handle, item.enrolment_id, digest, item.label, item.ciphertexts, item.client
+        )
+        return handle
+
+    def _forget(self, handles: Sequence[Handle]) -> int:
+        gone = {handle for handle in handles if handle in self._labels}
+        if gone:
+            self._store.remove(sorted(gone))
+            self._gallery = tuple(entry for entry in self._gallery if entry.handle not in gone)
+            self._labels = {handle: label for handle, label in self._labels.items() if handle not in gone}
+        return len(gone)
+
+    def _refill(self) -> None:
+        self._side.refill(REFILL_STEP)
+
+
+class PublishedPeer:
+    """S2: answers each session, and refills its zeros between them in a thread of its own."""
+
+    def __init__(
+        self,
+        pk: PublicKey,
+        share: KeyShare,
+        params: Params,
+        rng: Rng,
+        workers: Workers | None = None,
+        *,
+        zeros: int = 1024,
+        observer: Observer | None = None,
+    ) -> None:
+        """`zeros` is the capacity of the pool. `observer` sees every plaintext that S2 decrypts: for measuring what the
+        protocols leak, never set in a server."""
+        self._side = Side.new(pk, share, params, rng, workers, zeros=zeros, observer=observer)
+        self._work = threading.Event()
+        self._stop = threading.Event()
+        self._refiller = threading.Thread(target=self._keep_full, name="published-refill", daemon=True)
+        self._work.set()
+        self._refiller.start()
+
+    def session(self) -> Rounds[None]:
+        """S2's party of one match."""
+        asked = yield from receive(MatchOpen)
+        if asked.entries > MAX_ENTRIES:
+            raise ProtocolError(detail="number of entries")
+        try:
+            yield from identify_s2(self._side, asked.entries)
+        finally:
+            self._work.set()
+
+    def levels(self) -> Mapping[str, float]:
+        """What the offline pool holds."""
+        return self._side.levels()
+
+    def connected(self) -> None:
+        """Nothing is shared with S1 in memory."""
+
+    def close(self) -> None:
+        """Stop refilling and end the workers."""
+        self._stop.set()
+        self._work.set()
+        self._refiller.join()
+        self._side.workers.close()
+
+    def _keep_full(self) -> None:
+        while self._work.wait() and not self._stop.is_set():
+            self._work.clear()
+            while not self._stop.is_set() and self._side.refill(REFILL_STEP):
+                pass
+
+
+def digest_of(item: NewEntry) -> bytes:
+    """What an enrolment id stands for: a second enrolment under the same id must have the same digest."""
+    parts = (item.client.encode(), item.label, item.ciphertexts)
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
+
+
+def _alone(work: Callable[[], T]) -> Rounds[T]:
+    """A party that exchanges nothing."""
+    yield from ()
+    return work()
