@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import os
 import signal
@@ -43,6 +44,12 @@ def test_inline_is_this_process() -> None:
 def test_processes_keep_the_order(two: Workers) -> None:
     assert two.map(square, range(50)) == [i * i for i in range(50)]
     assert os.getpid() not in two.map(process, range(8))
+
+
+def test_processes_from_other_threads(two: Workers) -> None:
+    with concurrent.futures.ThreadPoolExecutor(3) as threads:
+        for got in threads.map(lambda _: two.map(process, range(8)), range(6)):
+            assert os.getpid() not in got
 
 
 def test_tasks(two: Workers) -> None:
