@@ -13,6 +13,7 @@ leaves its slots is refused (`InvalidTemplate`); one whose top slot hides the ov
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from pura.bigint import Z, multi_power, power, signed_digits
@@ -50,16 +51,34 @@ def per_ciphertext(side: Side, width: int) -> int:
     return side.pk.plaintext_bits // slot_bits(side, width)
 
 
+@dataclasses.dataclass(frozen=True, repr=False)
+class Asked:
+    """What S1 keeps of a batch while S2 works on it: the groups and their masks, in one row."""
+
+    groups: Sequence[Sequence[Z]]
+    masks: Sequence[int]
+
+
 def batch_square_s1(side: Side, groups: Sequence[Sequence[Z]], width: int) -> Rounds[list[Z]]:
     """S1's part: [sum x_i^2] of each group; all groups have the same k, all |x_i| < 2^width."""
     if not groups:
         return []
+    asked = yield from ask_s1(side, groups, width)
+    return (yield from finish_s1(side, asked))
+
+
+def ask_s1(side: Side, groups: Sequence[Sequence[Z]], width: int) -> Rounds[Asked]:
+    """The first half of S1's part; several batches may be on their way to S2, to be finished in the same order."""
     masks = [(1 << width) + side.rng.bits(width + side.params.sigma) for group in groups for _ in group]
     yield from send(step_1(side, [x for group in groups for x in group], masks, width))
-    # while S2 decrypts
-    crosses = cross_terms(side, groups, masks)
+    return Asked(groups, masks)
+
+
+def finish_s1(side: Side, asked: Asked) -> Rounds[list[Z]]:
+    """The second half; all but one product an entry is done before S2's answer is needed."""
+    crosses = cross_terms(side, asked.groups, asked.masks)
     got = yield from receive(SquareReply)
-    squares = side.pk.load_many(got.squares, len(groups))
+    squares = side.pk.load_many(got.squares, len(asked.groups))
     return [side.pk.add(s, cross) for s, cross in zip(squares, crosses, strict=True)]
 
 

@@ -25,15 +25,15 @@ from pura.errors import OutOfRange
 from pura.ids import Handle
 from pura.messages import Message, message
 from pura.params import Params
-from pura.protocols.published.batch_square import batch_square_s1, batch_square_s2
+from pura.protocols.published.batch_square import Asked, ask_s1, batch_square_s2, finish_s1
 from pura.protocols.published.scmp import scmp_s1, scmp_s2
 from pura.protocols.published.side import VALUE_BITS, Side
 from pura.protocols.published.smin import Candidate, batch_smin_s1, batch_smin_s2
 from pura.protocols.published.smul import smul_s1, smul_s2
 from pura.rounds import Rounds, receive, send
 
-GROUP = 16
-"""How many entries BatchSquare takes at once: S2 decrypts one group while S1 packs the next."""
+GROUP = 8
+"""How many entries BatchSquare takes at once: S2 decrypts one group while S1 packs the next and finishes the last."""
 
 
 @message
@@ -109,11 +109,17 @@ def distances_s1(side: Side, query: Sequence[Z], entries: Sequence[Entry]) -> Ro
     pk = side.pk
     minus = invert_many(query, pk.n2)
     out: list[Z] = []
+    asked: Asked | None = None
     for i in range(0, len(entries), GROUP):
         bodies = [entry.coordinates(pk.ciphertext_bytes) for entry in entries[i : i + GROUP]]
         # [y_j - x_j]: the same square, and one inversion for the whole gallery
         groups = [[y * m % pk.n2 for y, m in zip(body, minus, strict=True)] for body in bodies]
-        out += yield from batch_square_s1(side, groups, side.coordinate_bits)
+        following = yield from ask_s1(side, groups, side.coordinate_bits)
+        if asked is not None:
+            out += yield from finish_s1(side, asked)
+        asked = following
+    if asked is not None:
+        out += yield from finish_s1(side, asked)
     return out
 
 
