@@ -8,7 +8,7 @@ Groups of k = 1 give [x_i^2] each. Slots have w + sigma + 2 bits for |x_i| < 2^w
 S = 512). The masks of one ciphertext are added in one product after Horner; the result is the same.
 
 A client may send coordinates of any size: this protocol has no check of a template's norm. A packed plaintext that
-leaves its slots is refused (`InvalidTemplate`); one whose top slot hides the overflow gives a wrong distance.
+leaves its slots as a whole is refused (`InvalidTemplate`); a carry into the slot above gives a wrong distance.
 """
 
 from __future__ import annotations
