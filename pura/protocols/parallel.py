@@ -8,7 +8,10 @@ server's own masks, never its key share. Workers on other machines are part of t
 from __future__ import annotations
 
 import concurrent.futures.process
+import functools
+import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -22,6 +25,8 @@ B = TypeVar("B")
 
 _IDLE_S = 7 * 24 * 3600
 """loky lets idle workers end after 5 minutes by default; a server keeps its own."""
+_ORPHAN_POLL_S = 1.0
+"""How often a worker looks whether its server is still there: loky's workers outlive a server that was killed."""
 
 
 class Workers:
@@ -49,7 +54,10 @@ class Workers:
         """
         if self.count == 1 or len(items) < 2:
             return [function(item) for item in items]
-        extra: dict[str, Any] = {"idle_worker_timeout": _IDLE_S} if self._backend == "loky" else {}
+        extra: dict[str, Any] = {}
+        if self._backend == "loky":
+            extra = {"idle_worker_timeout": _IDLE_S}
+            function = functools.partial(_call_watched, os.getpid(), function)
         batch = max(1, len(items) // (4 * self.count))
         try:
             with self._lock, joblib.parallel_config(backend=self._backend, n_jobs=self.count, **extra):
@@ -67,6 +75,22 @@ class Workers:
         if self.count > 1 and self._backend == "loky":
             with self._lock:
                 loky.get_reusable_executor(reuse=True).shutdown(wait=True)
+
+
+def _call_watched(server: int, function: Callable[[A], B], item: A) -> B:
+    _watch(server)
+    return function(item)
+
+
+@functools.cache
+def _watch(server: int) -> None:
+    threading.Thread(target=_end_with, args=(server,), name="pura-orphan-watch", daemon=True).start()
+
+
+def _end_with(server: int) -> None:
+    while os.getppid() == server:
+        time.sleep(_ORPHAN_POLL_S)
+    os._exit(1)
 
 
 def _identity(value: int) -> int:

@@ -6,7 +6,11 @@ import concurrent.futures
 import functools
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +68,36 @@ def test_a_killed_worker_is_replaced(two: Workers) -> None:
     with pytest.raises(Overloaded):
         two.map(kill, range(4))
     assert two.map(square, range(4)) == [0, 1, 4, 9]
+
+
+def test_workers_end_with_a_killed_server() -> None:
+    program = """
+import os, time
+from pura.protocols.parallel import Workers
+workers = Workers(2)
+print(*set(workers([os.getpid] * 64)), flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        workers = [int(pid) for pid in server.stdout.readline().split()]
+        assert workers
+        assert server.pid not in workers
+        assert all(alive(pid) for pid in workers)
+        server.kill()
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(alive(pid) for pid in workers)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    stat = Path(f"/proc/{pid}/stat")  # where nobody reaps orphans they stay as zombies
+    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 def test_no_workers() -> None:
