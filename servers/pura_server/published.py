@@ -6,11 +6,11 @@ its share. These protocols have no check of a template's norm: whoever may enrol
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import Rng
@@ -19,17 +19,19 @@ from pura.errors import (
     BadConfig,
     EnrolmentConflict,
     InvalidTemplate,
+    Overloaded,
     ProtocolError,
     PuraError,
     UnknownEntry,
 )
-from pura.ids import NOBODY, ClientId, EnrolmentId, Handle
+from pura.ids import NOBODY, EnrolmentId, Handle, TxnId
 from pura.messages import Message, message
 from pura.params import Params
 from pura.protocols.parallel import Workers
 from pura.protocols.published.identify import Entry, identify_s1, identify_s2
 from pura.protocols.published.side import VALUE_BITS, Observer, Side
 from pura.rounds import Rounds, receive, send
+from pura.store import base
 from pura_server.backend import Answer, NewEntry, Query
 
 MAX_LABEL = 4096
@@ -47,38 +49,6 @@ class MatchOpen(Message):
     entries: int
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class StoredEntry:
-    """One entry as S1 stores it; `body` holds its D ciphertexts, `digest` what its enrolment id stands for."""
-
-    handle: Handle
-    enrolment_id: EnrolmentId
-    digest: bytes
-    label: bytes
-    body: bytes
-    client: ClientId
-
-
-class EntryStore(Protocol):
-    """What this engine asks of S1's store. Changes are durable when the call returns, and whole or not at all."""
-
-    def find(self, enrolment_id: EnrolmentId) -> tuple[Handle, bytes] | None:
-        """The handle and digest of an enrolment."""
-        ...
-
-    def entries(self) -> Iterable[StoredEntry]:
-        """Every entry, oldest first."""
-        ...
-
-    def add(self, entries: Sequence[StoredEntry]) -> None:
-        """Store new entries."""
-        ...
-
-    def remove(self, handles: Sequence[Handle]) -> None:
-        """Erase entries that are there."""
-        ...
-
-
 class PublishedGateway:
     """S1. Keeps the gallery's ciphertexts in memory too: 64 KB an entry at |N| = 2048, D = 128."""
 
@@ -87,7 +57,7 @@ class PublishedGateway:
         pk: PublicKey,
         share: KeyShare,
         params: Params,
-        store: EntryStore,
+        store: base.Store,
         rng: Rng,
         workers: Workers | None = None,
         *,
@@ -99,9 +69,7 @@ class PublishedGateway:
             raise BadConfig("engine published returns one candidate: top_k must be 1")
         self._side = Side.new(pk, share, params, rng, workers, zeros=zeros, smul_tuples=smul_tuples)
         self._store = store
-        held = list(store.entries())
-        self._gallery = tuple(Entry(entry.handle, entry.body) for entry in held)
-        self._labels = {entry.handle: entry.label for entry in held}
+        self._gallery = tuple(Entry(entry.handle, entry.body) for entry in store.entries())
 
     def reconcile(self) -> Rounds[None]:
         """Nothing to settle: S2 holds no entries."""
@@ -131,7 +99,7 @@ class PublishedGateway:
 
     def roster(self) -> list[tuple[Handle, bytes]]:
         """Every entry's handle and opaque label, oldest first."""
-        return list(self._labels.items())
+        return self._store.roster()
 
     def levels(self) -> Mapping[str, float]:
         """Entries, and what the offline pools hold."""
@@ -157,47 +125,56 @@ class PublishedGateway:
 
     def _enroll(self, items: Sequence[NewEntry]) -> list[Handle | PuraError]:
         outcomes: list[Handle | PuraError] = []
-        new: dict[EnrolmentId, StoredEntry] = {}
+        new: dict[EnrolmentId, base.Entry] = {}
         for item in items:
             try:
                 outcomes.append(self._admit(item, new))
             except PuraError as error:
                 outcomes.append(error)
         if new:
-            self._store.add(list(new.values()))
-            self._labels = {**self._labels, **{entry.handle: entry.label for entry in new.values()}}
+            self._store.apply(base.Change(self._new_txn(), "enrol", adds=tuple(new.values())))
             self._gallery += tuple(Entry(entry.handle, entry.body) for entry in new.values())
         return outcomes
 
-    def _admit(self, item: NewEntry, new: dict[EnrolmentId, StoredEntry]) -> Handle:
+    def _admit(self, item: NewEntry, new: dict[EnrolmentId, base.Entry]) -> Handle:
         """The handle of an enrolment, old or new; a new one is put into `new`."""
         digest = digest_of(item)
-        twin = new.get(item.enrolment_id)
-        known = (twin.handle, twin.digest) if twin is not None else self._store.find(item.enrolment_id)
+        known = new.get(item.enrolment_id) or self._store.by_enrolment_id(item.enrolment_id)
         if known is not None:
-            if known[1] != digest:
+            if known.digest != digest:
                 raise EnrolmentConflict()
-            return known[0]
+            return known.handle
         if len(item.label) > MAX_LABEL:
             raise InvalidTemplate(f"a label may have at most {MAX_LABEL} bytes")
         if len(self._gallery) + len(new) >= MAX_ENTRIES:
-            raise InvalidTemplate("the gallery is full")
+            raise Overloaded("the gallery is full")
         side = self._side
         side.pk.load_many(item.ciphertexts, side.params.dimension)
-        while (handle := Handle(side.rng.bits(VALUE_BITS))) == NOBODY or handle in self._labels:
+        while (handle := Handle(side.rng.bits(VALUE_BITS))) == NOBODY or self._store.by_handle(handle) is not None:
             pass
-        new[item.enrolment_id] = StoredEntry(
-            handle, item.enrolment_id, digest, item.label, item.ciphertexts, item.client
+        new[item.enrolment_id] = base.Entry(
+            handle=handle,
+            enrolment_id=item.enrolment_id,
+            digest=digest,
+            label=item.label,
+            body=item.ciphertexts,
+            client=item.client,
+            block=None,
+            slot=None,
+            norm_share=b"",
+            created=int(time.time()),
         )
         return handle
 
     def _forget(self, handles: Sequence[Handle]) -> int:
-        gone = {handle for handle in handles if handle in self._labels}
+        gone = {entry.handle for entry in self._gallery} & set(handles)
         if gone:
-            self._store.remove(sorted(gone))
+            self._store.apply(base.Change(self._new_txn(), "erase", removes=tuple(sorted(gone))))
             self._gallery = tuple(entry for entry in self._gallery if entry.handle not in gone)
-            self._labels = {handle: label for handle, label in self._labels.items() if handle not in gone}
         return len(gone)
+
+    def _new_txn(self) -> TxnId:
+        return TxnId(self._side.rng.bytes(base.TXN_BYTES))
 
     def _refill(self) -> None:
         self._side.refill(REFILL_STEP)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +26,9 @@ from pura.ids import NOBODY, ClientId, Engine, EnrolmentId, Handle, RequestId
 from pura.params import Params
 from pura.protocols.published import client
 from pura.rounds import advance, run_pair, send
+from pura.store.base import Change, Entry
 from pura_server.backend import Answer, NewEntry, Query
-from pura_server.published import MAX_ENTRIES, MAX_LABEL, MatchOpen, PublishedGateway, PublishedPeer, StoredEntry
+from pura_server.published import MAX_ENTRIES, MAX_LABEL, MatchOpen, PublishedGateway, PublishedPeer
 
 KEYS = Path(__file__).parents[1] / "fixtures" / "test-keys-2048"
 PK = load_public(KEYS / "public.key")
@@ -37,23 +38,28 @@ RNG = SeededRng("published server")
 
 
 class MemoryStore:
+    """As much of a store as S1 uses."""
+
     def __init__(self) -> None:
-        self.held: dict[Handle, StoredEntry] = {}
-        self.commits = 0
+        self.held: dict[Handle, Entry] = {}
+        self.changes: list[Change] = []
 
-    def find(self, enrolment_id: EnrolmentId) -> tuple[Handle, bytes] | None:
-        return next(((e.handle, e.digest) for e in self.held.values() if e.enrolment_id == enrolment_id), None)
+    def by_enrolment_id(self, enrolment_id: EnrolmentId) -> Entry | None:
+        return next((e for e in self.held.values() if e.enrolment_id == enrolment_id), None)
 
-    def entries(self) -> Iterable[StoredEntry]:
-        return list(self.held.values())
+    def by_handle(self, handle: Handle) -> Entry | None:
+        return self.held.get(handle)
 
-    def add(self, entries: Sequence[StoredEntry]) -> None:
-        self.commits += 1
-        self.held |= {e.handle: e for e in entries}
+    def entries(self) -> Iterator[Entry]:
+        return iter(list(self.held.values()))
 
-    def remove(self, handles: Sequence[Handle]) -> None:
-        self.commits += 1
-        for handle in handles:
+    def roster(self) -> list[tuple[Handle, bytes]]:
+        return [(e.handle, e.label) for e in self.held.values()]
+
+    def apply(self, change: Change) -> None:
+        self.changes.append(change)
+        self.held |= {e.handle: e for e in change.adds}
+        for handle in change.removes:
             del self.held[handle]
 
 
@@ -108,7 +114,7 @@ def test_the_whole_job(s1: PublishedGateway, s2: PublishedPeer, store: MemorySto
     handles = [h for h in enroll(s1, items) if isinstance(h, int)]
     assert len(set(handles)) == 5
     assert NOBODY not in handles
-    assert store.commits == 1
+    assert len(store.changes) == 1
     assert s1.roster() == [(h, item.label) for h, item in zip(handles, items, strict=True)]
     probes = [gallery[3], np.clip(gallery[1] + 2, -16, 16), draw.integers(-16, 17, 6)]
     for probe in probes:
@@ -137,7 +143,7 @@ def test_enrolment_is_idempotent(s1: PublishedGateway, store: MemoryStore) -> No
     item = new_entry(np.arange(6), "one")
     (first,) = enroll(s1, [item])
     assert enroll(s1, [item, item]) == [first, first]
-    assert store.commits == 1
+    assert len(store.changes) == 1
     for other in (
         dataclasses.replace(item, label=b"two"),
         dataclasses.replace(item, client=ClientId("gate")),
