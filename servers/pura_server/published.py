@@ -69,11 +69,12 @@ class PublishedGateway:
             raise BadConfig("engine published returns one candidate: top_k must be 1")
         self._side = Side.new(pk, share, params, rng, workers, zeros=zeros, smul_tuples=smul_tuples)
         self._store = store
+        self._settle()
         self._gallery = tuple(Entry(entry.handle, entry.body) for entry in store.entries())
 
     def reconcile(self) -> Rounds[None]:
-        """Nothing to settle: S2 holds no entries."""
-        return _alone(lambda: None)
+        """Drop what was never confirmed; S2 holds no entries."""
+        return _alone(self._settle)
 
     def enroll(self, items: Sequence[NewEntry]) -> Rounds[list[Handle | PuraError]]:
         """Validate a batch and store it in one commit; S2 takes no part. One outcome for each item."""
@@ -132,7 +133,7 @@ class PublishedGateway:
             except PuraError as error:
                 outcomes.append(error)
         if new:
-            self._store.apply(base.Change(self._new_txn(), "enrol", adds=tuple(new.values())))
+            self._commit(base.Change(self._new_txn(), "enrol", adds=tuple(new.values())))
             self._gallery += tuple(Entry(entry.handle, entry.body) for entry in new.values())
         return outcomes
 
@@ -169,9 +170,21 @@ class PublishedGateway:
     def _forget(self, handles: Sequence[Handle]) -> int:
         gone = {entry.handle for entry in self._gallery} & set(handles)
         if gone:
-            self._store.apply(base.Change(self._new_txn(), "erase", removes=tuple(sorted(gone))))
+            self._commit(base.Change(self._new_txn(), "erase", removes=tuple(sorted(gone))))
             self._gallery = tuple(entry for entry in self._gallery if entry.handle not in gone)
         return len(gone)
+
+    def _settle(self) -> None:
+        for txn in self._store.prepared():
+            self._store.abort(txn)
+
+    def _commit(self, change: base.Change) -> None:
+        try:
+            self._store.apply(change)
+        except PuraError:
+            # a full disk can stop the commit after the preparation, which must not stand in the way of the next try
+            self._settle()
+            raise
 
     def _new_txn(self) -> TxnId:
         return TxnId(self._side.rng.bytes(base.TXN_BYTES))

@@ -20,13 +20,14 @@ from pura.errors import (
     MalformedCiphertext,
     ProtocolError,
     PuraError,
+    StorageFull,
     UnknownEntry,
 )
-from pura.ids import NOBODY, ClientId, Engine, EnrolmentId, Handle, RequestId
+from pura.ids import NOBODY, ClientId, Engine, EnrolmentId, Handle, Party, RequestId
 from pura.params import Params
 from pura.protocols.published import client
 from pura.rounds import advance, run_pair, send
-from pura.store.base import Change, Entry
+from pura.store.sqlite import SqliteStore
 from pura_server.backend import Answer, NewEntry, Query
 from pura_server.published import MAX_ENTRIES, MAX_LABEL, MatchOpen, PublishedGateway, PublishedPeer
 
@@ -37,39 +38,24 @@ PARAMS = Params(PK.key_id, 2048, Engine.PUBLISHED, dimension=6, scale=16, tau=60
 RNG = SeededRng("published server")
 
 
-class MemoryStore:
-    """As much of a store as S1 uses."""
-
-    def __init__(self) -> None:
-        self.held: dict[Handle, Entry] = {}
-        self.changes: list[Change] = []
-
-    def by_enrolment_id(self, enrolment_id: EnrolmentId) -> Entry | None:
-        return next((e for e in self.held.values() if e.enrolment_id == enrolment_id), None)
-
-    def by_handle(self, handle: Handle) -> Entry | None:
-        return self.held.get(handle)
-
-    def entries(self) -> Iterator[Entry]:
-        return iter(list(self.held.values()))
-
-    def roster(self) -> list[tuple[Handle, bytes]]:
-        return [(e.handle, e.label) for e in self.held.values()]
-
-    def apply(self, change: Change) -> None:
-        self.changes.append(change)
-        self.held |= {e.handle: e for e in change.adds}
-        for handle in change.removes:
-            del self.held[handle]
+def open_store(folder: Path) -> SqliteStore:
+    return SqliteStore.open(
+        folder, role=Party.S1, agreement=PARAMS.agreement, key_id=PK.key_id, block_bytes=PK.ciphertext_bytes
+    )
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    with open_store(tmp_path) as opened:
+        yield opened
+
+
+def changes(store: SqliteStore) -> list[str]:
+    return [row.kind for row in store.audit()]
 
 
 @pytest.fixture
-def s1(store: MemoryStore) -> Iterator[PublishedGateway]:
+def s1(store: SqliteStore) -> Iterator[PublishedGateway]:
     gateway = PublishedGateway(PK, S1, PARAMS, store, RNG, zeros=5, smul_tuples=3)
     yield gateway
     gateway.close()
@@ -106,7 +92,7 @@ def ask(
     return client.open_answer(PK, PARAMS, rho, answer.opened)
 
 
-def test_the_whole_job(s1: PublishedGateway, s2: PublishedPeer, store: MemoryStore) -> None:
+def test_the_whole_job(s1: PublishedGateway, s2: PublishedPeer, store: SqliteStore, tmp_path: Path) -> None:
     draw = np.random.default_rng(5)
     gallery = draw.integers(-16, 17, (5, 6))
     items = [new_entry(y, f"person {i}") for i, y in enumerate(gallery)]
@@ -114,7 +100,7 @@ def test_the_whole_job(s1: PublishedGateway, s2: PublishedPeer, store: MemorySto
     handles = [h for h in enroll(s1, items) if isinstance(h, int)]
     assert len(set(handles)) == 5
     assert NOBODY not in handles
-    assert len(store.changes) == 1
+    assert changes(store) == ["enrol"]
     assert s1.roster() == [(h, item.label) for h, item in zip(handles, items, strict=True)]
     probes = [gallery[3], np.clip(gallery[1] + 2, -16, 16), draw.integers(-16, 17, 6)]
     for probe in probes:
@@ -127,9 +113,59 @@ def test_the_whole_job(s1: PublishedGateway, s2: PublishedPeer, store: MemorySto
     assert ask(s1, s2, gallery[2]) != handles[2:3]
     with pytest.raises(UnknownEntry):
         ask(s1, s2, gallery[2], handles[2:3])
-    again = PublishedGateway(PK, S1, PARAMS, store, RNG)
-    assert again.roster() == s1.roster()
-    assert ask(again, s2, gallery[4]) == handles[4:5]
+    roster = s1.roster()
+    store.close()
+    with open_store(tmp_path) as reopened:
+        again = PublishedGateway(PK, S1, PARAMS, reopened, RNG)
+        assert again.roster() == roster
+        assert ask(again, s2, gallery[4]) == handles[4:5]
+
+
+@pytest.mark.parametrize("step", ["prepare", "commit"])
+def test_a_full_disk_leaves_nothing_behind(
+    s1: PublishedGateway, s2: PublishedPeer, store: SqliteStore, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    template = np.arange(6)
+    item = new_entry(template, "one")
+
+    def full(_: object) -> None:
+        raise StorageFull()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, step, full)
+        with pytest.raises(StorageFull):
+            enroll(s1, [item])
+    assert (s1.roster(), store.prepared()) == ([], [])
+    assert ask(s1, s2, template) == []
+    (handle,) = enroll(s1, [item])
+    with monkeypatch.context() as patch:
+        patch.setattr(store, step, full)
+        with pytest.raises(StorageFull):
+            advance(s1.forget([handle]), None)  # type: ignore[list-item]
+    assert ask(s1, s2, template) == [handle]
+
+
+def test_a_crash_between_preparation_and_commit(s2: PublishedPeer, tmp_path: Path) -> None:
+    item = new_entry(np.arange(6), "one")
+
+    class Killed(BaseException):
+        pass
+
+    with open_store(tmp_path) as store, pytest.MonkeyPatch.context() as patch:
+        s1 = PublishedGateway(PK, S1, PARAMS, store, RNG)
+
+        def killed(_: object) -> None:
+            raise Killed
+
+        patch.setattr(store, "commit", killed)
+        with pytest.raises(Killed):
+            enroll(s1, [item])
+        assert len(store.prepared()) == 1
+    with open_store(tmp_path) as store:
+        s1 = PublishedGateway(PK, S1, PARAMS, store, RNG)
+        assert (s1.roster(), store.prepared()) == ([], [])
+        (handle,) = enroll(s1, [item])
+        assert ask(s1, s2, np.arange(6)) == [handle]
 
 
 @pytest.mark.parametrize(("held", "matches"), [([7, 1, 1, 2, 1, 2], True), ([7, 2, 2, 2, 0, 0], False)])
@@ -139,11 +175,11 @@ def test_the_threshold_is_inclusive(s1: PublishedGateway, s2: PublishedPeer, hel
     assert ask(s1, s2, np.zeros(6, dtype=np.int64)) == ([handle] if matches else [])
 
 
-def test_enrolment_is_idempotent(s1: PublishedGateway, store: MemoryStore) -> None:
+def test_enrolment_is_idempotent(s1: PublishedGateway, store: SqliteStore) -> None:
     item = new_entry(np.arange(6), "one")
     (first,) = enroll(s1, [item])
     assert enroll(s1, [item, item]) == [first, first]
-    assert len(store.changes) == 1
+    assert changes(store) == ["enrol"]
     for other in (
         dataclasses.replace(item, label=b"two"),
         dataclasses.replace(item, client=ClientId("gate")),
@@ -155,10 +191,10 @@ def test_enrolment_is_idempotent(s1: PublishedGateway, store: MemoryStore) -> No
     done = enroll(s1, [twin, twin, dataclasses.replace(twin, label=b"four")])
     assert done[0] == done[1]
     assert isinstance(done[2], EnrolmentConflict)
-    assert len(store.held) == 2
+    assert store.count() == 2
 
 
-def test_bad_enrolments_do_not_stop_good_ones(s1: PublishedGateway, store: MemoryStore) -> None:
+def test_bad_enrolments_do_not_stop_good_ones(s1: PublishedGateway, store: SqliteStore) -> None:
     good = new_entry(np.arange(6), "good")
     size = PK.ciphertext_bytes
     n = int(PK.n)
@@ -173,7 +209,7 @@ def test_bad_enrolments_do_not_stop_good_ones(s1: PublishedGateway, store: Memor
     *refused, last, kept = enroll(s1, [*items, long, good])
     assert [type(outcome) for outcome in refused] == [MalformedCiphertext] * len(bad)
     assert isinstance(last, InvalidTemplate)
-    assert list(store.held) == [kept]
+    assert [handle for handle, _ in store.roster()] == [kept]
 
 
 def test_bad_queries(s1: PublishedGateway, s2: PublishedPeer) -> None:
@@ -216,6 +252,6 @@ def test_s2_refuses_an_impossible_gallery(s2: PublishedPeer) -> None:
         run_pair(send(MatchOpen(MAX_ENTRIES + 1)), s2.session())
 
 
-def test_one_candidate_only(store: MemoryStore) -> None:
+def test_one_candidate_only(store: SqliteStore) -> None:
     with pytest.raises(BadConfig):
         PublishedGateway(PK, S1, dataclasses.replace(PARAMS, top_k=2), store, RNG)
