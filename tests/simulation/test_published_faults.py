@@ -29,10 +29,10 @@ PK = load_public(KEYS / "public.key")
 SHARES = [load_share(KEYS / f"{name}.share", PK) for name in ("s1", "s2")]
 PARAMS = Params(PK.key_id, 2048, Engine.PUBLISHED, dimension=4, scale=16, tau=100)
 RNG = SeededRng("faults")
-GALLERY = np.array([[1, 2, 3, 4], [-9, 0, 16, 5], [7, 7, -7, 7]])
+GALLERY = np.array([[1, 2, 3, 4], [-9, 0, 16, 5]])
 ENTRIES = [Entry(Handle(10 + i), client.encrypt_template(PK, PARAMS, y, RNG)) for i, y in enumerate(GALLERY)]
-MESSAGES = 16
-"""S1 asks and S2 replies: BatchSquare, two levels of SCMP and SMUL, SCMP, SMUL, the opening."""
+MESSAGES = 12
+"""S1 asks and S2 replies: BatchSquare, SCMP and SMUL of the minimum, SCMP, SMUL, the opening."""
 
 Fault = Callable[[Message], Message | None]
 
