@@ -156,6 +156,7 @@ class SqliteStore:
             refs = [segment_ref(folder, *row[1:5]) for row in staged["staged_block"]]
             if any(os.path.exists(ref.path) for ref in refs):
                 raise ProtocolError("a block has had this version before")
+            self._rehearse(change, staged)
             write_segments(self._files, folder, change.blocks, self._size)
             try:
                 with self._transaction():
@@ -302,29 +303,38 @@ class SqliteStore:
                 self._db.execute("ROLLBACK")
             raise
 
-    def _stage(self, change: Change, staged: dict[str, list[_Row]]) -> None:
-        """Within a transaction: write the rows of a prepared change, and make sure that they can be committed."""
+    def _rehearse(self, change: Change, staged: dict[str, list[_Row]]) -> None:
+        """Make sure that a change can be committed on this gallery, by doing it and rolling all of it back.
+
+        Not inside the transaction that stages it: what a savepoint has put into free pages stays there after
+        `ROLLBACK TO`, even with secure_delete, and would outlive the erasure of the entry.
+        """
         (width,) = self._db.execute("SELECT max(length(norm_share)) FROM entry").fetchone()
         if len({len(entry.norm_share) for entry in change.adds} | ({width} - {None})) > 1:
             raise ProtocolError("the shares of the norms differ in length")
         taken = "SELECT 1 FROM entry WHERE enrolment_id = ?"
         if any(self._db.execute(taken, (entry.enrolment_id,)).fetchone() for entry in change.adds):
             raise EnrolmentConflict()
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            self._stage(change, staged)
+            self._apply(change.txn)
+        except sqlite3.IntegrityError as error:
+            raise ProtocolError("the change does not fit the gallery", detail=error.sqlite_errorname) from None
+        finally:
+            if self._db.in_transaction:  # SQLite ends it itself when the disk is full
+                self._db.execute("ROLLBACK")
+
+    def _stage(self, change: Change, staged: dict[str, list[_Row]]) -> None:
+        """Within a transaction: write the rows of a prepared change."""
         self._db.execute(
             "INSERT INTO prepared (txn, kind, generation) VALUES (?, ?, ?)",
             (change.txn, change.kind, self._generation(self._db)),
         )
-        try:
-            for table, rows in staged.items():
-                if rows:
-                    marks = ", ".join("?" * len(rows[0]))
-                    self._db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
-            self._db.execute("SAVEPOINT rehearsal")
-            self._apply(change.txn)
-            self._db.execute("ROLLBACK TO rehearsal")
-            self._db.execute("RELEASE rehearsal")
-        except sqlite3.IntegrityError as error:
-            raise ProtocolError("the change does not fit the gallery", detail=error.sqlite_errorname) from None
+        for table, rows in staged.items():
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                self._db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
 
     def _apply(self, txn: TxnId) -> None:
         """Within a transaction: carry out a prepared change. Raises `UnknownEntry`, `ProtocolError`."""
