@@ -8,7 +8,6 @@ server's own masks, never its key share. Workers on other machines are part of t
 from __future__ import annotations
 
 import concurrent.futures.process
-import functools
 import os
 import threading
 import time
@@ -56,8 +55,7 @@ class Workers:
             return [function(item) for item in items]
         extra: dict[str, Any] = {}
         if self._backend == "loky":
-            extra = {"idle_worker_timeout": _IDLE_S}
-            function = functools.partial(_call_watched, os.getpid(), function)
+            extra = {"idle_worker_timeout": _IDLE_S, "initializer": _watch, "initargs": (os.getpid(),)}
         batch = max(1, len(items) // (4 * self.count))
         try:
             with self._lock, joblib.parallel_config(backend=self._backend, n_jobs=self.count, **extra):
@@ -77,12 +75,6 @@ class Workers:
                 loky.get_reusable_executor(reuse=True).shutdown(wait=True)
 
 
-def _call_watched(server: int, function: Callable[[A], B], item: A) -> B:
-    _watch(server)
-    return function(item)
-
-
-@functools.cache
 def _watch(server: int) -> None:
     threading.Thread(target=_end_with, args=(server,), name="pura-orphan-watch", daemon=True).start()
 
