@@ -43,6 +43,7 @@ class Party(enum.IntEnum):
 
     @property
     def other(self) -> Party:
+        """The server that this one talks to."""
         return Party.S2 if self is Party.S1 else Party.S1
 
 

@@ -59,7 +59,7 @@ class Params:
 
     @property
     def max_norm2(self) -> int:
-        """hi: no honest quantised template has a larger ||y||^2: (S + sqrt(D) / 2)^2, rounding each coordinate by 1/2."""
+        """hi: no honest template has a larger ||y||^2: (S + sqrt(D) / 2)^2, rounding each coordinate by 1/2."""
         return math.ceil((self.scale + math.sqrt(self.dimension) / 2) ** 2)
 
     @property

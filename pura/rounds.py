@@ -45,6 +45,7 @@ Rounds: TypeAlias = Generator[Step, Message | None, R]
 
 
 def send(message: Message) -> Rounds[None]:
+    """Hand a message to the other party."""
     yield Send(message)
 
 

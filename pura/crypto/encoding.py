@@ -3,7 +3,8 @@
 *Quantisation*: y = round(S e / ||e||) for cosine models, y = round(S e / radius) for Euclidean ones; a template is
 an int64 vector of shape (D,) with |y_j| <= S + 1. The score of two templates is d = ||x - y||^2, an exact integer.
 
-*Row packing* (what a client sends): coordinate j, offset by S to be non-negative, in a slot of bits(S) + 2 + sigma bits.
+*Row packing* (what a client sends): coordinate j, offset by S to be non-negative, in a slot of bits(S) + 2 + sigma
+bits.
 
 *Column packing* (how the gallery is kept): slot i of ciphertext j of a block holds coordinate j of entry i, signed, in
 slots of b bits; b is just enough for 2 d + 1 and its sign.

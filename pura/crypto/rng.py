@@ -1,7 +1,7 @@
-"""Where randomness comes from: always an argument, so that a protocol can be replayed in a test and never by accident.
+"""Where randomness comes from: always an argument, so a protocol can be replayed in a test and never by accident.
 
-`SystemRng` reads the operating system. `SeededRng` is AES-256 in counter mode under a key derived from a seed: for tests,
-benchmarks and expanding a short shared seed.
+`SystemRng` reads the operating system. `SeededRng` is AES-256 in counter mode under a key derived from a seed: for
+tests, benchmarks and expanding a short seed.
 """
 
 from __future__ import annotations

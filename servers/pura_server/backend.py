@@ -1,7 +1,7 @@
 """What the services ask of an engine. Everything here is I/O to the local store at most; the wire is the caller's.
 
-A gateway backend (S1) answers each operation with a party: rounds that the caller drives over one `Peer.Session`. A peer
-backend (S2) gives the other party of any operation; its first message says which.
+A gateway backend (S1) answers each operation with a party: rounds that the caller drives over one `Peer.Session`. A
+peer backend (S2) gives the other party of any operation; its first message says which.
 """
 
 from __future__ import annotations
