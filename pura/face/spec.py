@@ -1,0 +1,50 @@
+"""Which model embeds faces: the default, or any ONNX file by configuration."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pura.params import Metric
+
+SFACE_SHA256 = "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79"
+
+
+class Runtime(StrEnum):
+    """What runs the network. OpenCV takes 11 ms a face for SFace where onnxruntime takes 32, with equal results;
+    onnxruntime knows more operators."""
+
+    OPENCV = "opencv"
+    ONNXRUNTIME = "onnxruntime"
+
+
+class EmbedderSpec(BaseModel):
+    """An embedding network and how it wants its input.
+
+    The network takes a batch of aligned faces, `input_size` pixels square (112: the usual ArcFace crop; other sizes
+    scale the template), each value (v - mean) / std for v in 0..255, and gives `dimension` floats for each.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=64)
+    """Must be the collection's `embedder`: embeddings of different models cannot be compared."""
+    path: Path | None = None
+    """The ONNX file; None only for the default embedder, which is fetched."""
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    """Of the file; it is checked whenever the file is loaded."""
+    dimension: int = Field(ge=1, le=4096)
+    input_size: int = Field(default=112, ge=16, le=1024)
+    channels: Literal["rgb", "bgr"] = "rgb"
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
+    metric: Metric = Metric.COSINE
+    runtime: Runtime = Runtime.ONNXRUNTIME
+
+
+SFACE = EmbedderSpec(name="sface", sha256=SFACE_SHA256, dimension=128, runtime=Runtime.OPENCV)
+"""SFace (OpenCV Zoo, 2021dec, Apache-2.0): 128 numbers, RGB 0..255, cosine. Trained on web-scraped faces."""
