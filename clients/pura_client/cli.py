@@ -6,6 +6,7 @@ Exit status: 0 match or done, 1 no match (enroll-dir: some photos were left out;
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import json
 import os
 import sys
@@ -97,7 +98,26 @@ def _show(as_json: bool, body: dict[str, Any], *lines: str) -> None:
     click.echo(json.dumps(body) if as_json else "\n".join(lines))
 
 
-@click.group(context_settings={"max_content_width": 100})
+class _Group(click.Group):
+    """The commands of this file, and those of other packages (entry points `pura.commands`), loaded when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *(point.name for point in _points())})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        own = super().get_command(ctx, name)
+        points = [point for point in _points() if point.name == name]
+        if own is not None or not points:
+            return own
+        loaded = points[0].load()
+        return loaded if isinstance(loaded, click.Command) else None
+
+
+def _points() -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group="pura.commands")
+
+
+@click.group(cls=_Group, context_settings={"max_content_width": 100})
 @click.version_option(package_name="pura", prog_name="pura")
 def cli() -> None:
     """Recognise faces that no server ever sees.
