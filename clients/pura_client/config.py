@@ -10,6 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from pura.errors import BadConfig
+from pura.face.spec import SFACE, DetectorSpec, EmbedderSpec
 
 ENV = "PURA_CLIENT"
 DEFAULT_PATH = "client.toml"
@@ -30,6 +31,9 @@ class ClientConfig(BaseModel):
     key: Path | None = None
     deadline_s: float = Field(default=60.0, gt=0)
     """For one question, and for one batch of enrolments."""
+    embedder: EmbedderSpec = SFACE
+    """Which model embeds photos; it must be the collection's."""
+    detector: DetectorSpec = DetectorSpec()
 
     @model_validator(mode="after")
     def _check(self) -> ClientConfig:
@@ -69,6 +73,10 @@ def load(path: str | os.PathLike[str] | None = None) -> ClientConfig:
     for name in ("public_key", "ca", "cert", "key"):
         if isinstance(body.get(name), str):
             body[name] = str(file.parent / body[name])
+    for name in ("embedder", "detector"):
+        table = body.get(name)
+        if isinstance(table, dict) and isinstance(table.get("path"), str):
+            table["path"] = str(file.parent / table["path"])
     try:
         return ClientConfig.model_validate(body)
     except ValidationError as error:

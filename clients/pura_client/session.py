@@ -25,6 +25,7 @@ from pura.crypto.keys import load_public
 from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import Rng, SystemRng
 from pura.errors import MalformedMessage, OutOfRange, ParameterMismatch, PuraError, UnknownLabel, WrongKey, from_code
+from pura.face.spec import SFACE, DetectorSpec, EmbedderSpec
 from pura.ids import Engine, EnrolmentId, Handle, KeyId
 from pura.params import PROTOCOL_VERSION, Metric, Params
 from pura.wire._pb import pura_pb2 as pb
@@ -95,7 +96,7 @@ def connect(
 ) -> Client:
     """A session by `client.toml` (a path, its contents, or by default $PURA_CLIENT or ./client.toml).
 
-    `insecure` leaves TLS out, on this machine only. `faces` replaces the default embedder. Raises `BadConfig`,
+    `insecure` leaves TLS out, on this machine only. `faces` replaces the configured embedder. Raises `BadConfig`,
     `BadKeyFile`, `WrongKey` when the server uses another key, `ParameterMismatch`, `PeerUnavailable`.
     """
     if not isinstance(config, ClientConfig):
@@ -108,7 +109,7 @@ def connect(
     except PuraError:
         gateway.close()
         raise
-    return Client(gateway, pk, params, labels, faces=faces, rng=rng)
+    return Client(gateway, pk, params, labels, faces=faces, embedder=config.embedder, detector=config.detector, rng=rng)
 
 
 def params_of(info: pb.InfoReply, pk: PublicKey) -> Params:
@@ -148,13 +149,15 @@ class Client:
         labels: LabelCipher,
         *,
         faces: FacePipeline | None = None,
+        embedder: EmbedderSpec = SFACE,
+        detector: DetectorSpec | None = None,
         rng: Rng | None = None,
     ) -> None:
         self.params = params
         self._gateway = gateway
         self._pk = pk
         self._labels = labels
-        self._faces = faces
+        self._faces, self._embedder, self._detector = faces, embedder, detector
         self._rng = rng or SystemRng()
 
     def __enter__(self) -> Client:
@@ -278,9 +281,10 @@ class Client:
             return quantise(photo, self.params)
         if self._faces is None:
             # a client that brings its own embeddings needs neither OpenCV nor the weights
+            self._embedder.check(self.params)
             from pura.face.pipeline import FacePipeline
 
-            self._faces = FacePipeline()
+            self._faces = FacePipeline(self._embedder, self._detector)
         return quantise(self._faces.embed(photo, largest=largest), self.params)
 
     # --- the collection -------------------------------------------------------------------------

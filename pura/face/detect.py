@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pura.errors import BadWeights
 from pura.face.images import Pixels
 
-MIN_SCORE = 0.6
+MIN_SCORE = 0.7
 OVERLAP = 0.3
 SIDES = (640, 1600)
 """YuNet finds faces of 10 to about 300 pixels: large pictures are searched shrunk to the first size and, when nothing

@@ -1,6 +1,6 @@
 """A photo to an embedding: read, detect, align, embed. Everything happens on this machine.
 
-One person is expected on a photo. A face less than a third as wide as the largest one is background: a passer-by, a
+One person is expected on a photo. A face less than half as wide as the largest one is background: a passer-by, a
 poster. With `largest`, all others are.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,38 +18,26 @@ from pura.face import align, images, weights
 from pura.face.detect import Detector, Face
 from pura.face.embed import Embedder, Embeddings
 from pura.face.images import Pixels
-from pura.face.spec import SFACE, EmbedderSpec
+from pura.face.spec import SFACE, DetectorSpec, EmbedderSpec
 
-BACKGROUND = 1 / 3
-MIN_FACE = 24.0
-MIN_SHARPNESS = 8.0
+BACKGROUND = 1 / 2
 
 Photo = str | os.PathLike[str] | NDArray[Any]
 
 
 class FacePipeline:
-    """The default pipeline, or one with another embedder and detector file. Models are loaded on first use.
+    """The default pipeline, or one with another embedder or detector. Models are loaded on first use."""
 
-    `min_face`: pixels of the shorter side of the box; `min_sharpness`: variance of the Laplacian of the aligned crop.
-    """
-
-    def __init__(
-        self,
-        embedder: EmbedderSpec = SFACE,
-        detector: Path | None = None,
-        *,
-        min_face: float = MIN_FACE,
-        min_sharpness: float = MIN_SHARPNESS,
-    ) -> None:
+    def __init__(self, embedder: EmbedderSpec = SFACE, detector: DetectorSpec | None = None) -> None:
         self.spec = embedder
-        self._detector_path = detector
-        self._min_face, self._min_sharpness = min_face, min_sharpness
+        self._finding = detector or DetectorSpec()
 
     @functools.cached_property
     def detector(self) -> Detector:
         """YuNet. Raises `BadWeights`, `DownloadFailed`."""
-        path = self._detector_path
-        return Detector(weights.checked(path, None) if path is not None else weights.locate(weights.YUNET_FILE))
+        if self._finding.path is not None:
+            return Detector(weights.checked(self._finding.path, self._finding.sha256))
+        return Detector(weights.locate(weights.YUNET_FILE))
 
     @functools.cached_property
     def embedder(self) -> Embedder:
@@ -83,12 +70,11 @@ class FacePipeline:
         """The aligned crop of the face on a photo, (size, size, 3); raises as `embed` does."""
         image = images.read(photo)
         face = choose(self.detector.find(image), largest=largest)
-        if face.side < self._min_face:
-            raise FaceTooSmall(
-                f"the face is only {face.side:.0f} pixels wide; at least {self._min_face:.0f} are needed"
-            )
+        least = self._finding.min_face
+        if face.side < least:
+            raise FaceTooSmall(f"the face is only {face.side:.0f} pixels wide; at least {least:.0f} are needed")
         crop = align.crop(image, face.landmarks, self.spec.input_size)
-        if align.sharpness(crop) < self._min_sharpness:
+        if align.sharpness(crop) < self._finding.min_sharpness:
             raise FaceTooBlurred()
         return crop
 

@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from pura.params import Metric
+from pura.errors import ParameterMismatch
+from pura.params import Metric, Params
 
 SFACE_SHA256 = "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79"
 
@@ -44,6 +45,30 @@ class EmbedderSpec(BaseModel):
     std: float = Field(default=1.0, gt=0)
     metric: Metric = Metric.COSINE
     runtime: Runtime = Runtime.ONNXRUNTIME
+
+    def check(self, params: Params) -> None:
+        """Raises `ParameterMismatch` when a collection was made for another model."""
+        ours = (self.name, self.dimension, self.metric)
+        if ours != (params.embedder, params.dimension, params.metric):
+            raise ParameterMismatch(
+                f"the collection takes {params.dimension} numbers of the embedder {params.embedder!r} "
+                f"({params.metric}), this client has {self.dimension} of {self.name!r} ({self.metric})"
+            )
+
+
+class DetectorSpec(BaseModel):
+    """The YuNet file, when it is not to be fetched, and which faces are refused.
+
+    min_face: pixels of the shorter side of the face's box; min_sharpness: see `pura.face.align.sharpness`. The defaults
+    were measured: docs/face.md.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path | None = None
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    min_face: float = Field(default=30.0, ge=0)
+    min_sharpness: float = Field(default=0.004, ge=0)
 
 
 SFACE = EmbedderSpec(name="sface", sha256=SFACE_SHA256, dimension=128, runtime=Runtime.OPENCV)
