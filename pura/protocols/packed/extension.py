@@ -31,7 +31,7 @@ from pura.rounds import Rounds, exchange, receive, send
 
 
 @message
-class OtExtension(Message):
+class Extension(Message):
     """Receiver of OTs -> sender: c of the OTs from number `first` on, for the base OTs named `session`."""
 
     session: int
@@ -45,6 +45,10 @@ class Ends:
 
     sender: ExtensionSender
     receiver: ExtensionReceiver
+
+    def fork(self, label: bytes) -> Ends:
+        """Independent ends, if the other server forks with the same label. Raises `MaterialUsed` for a used label."""
+        return Ends(self.sender.fork(label), self.receiver.fork(label))
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -79,14 +83,14 @@ def extend_receive(state: ExtensionReceiver, n: int, rng: Rng, choices: Octets |
 
 def extend_send(state: ExtensionSender, n: int) -> Rounds[RandomSent]:
     """The sending end of n random OTs. Raises `ProtocolError` when the message does not fit the state."""
-    got = yield from receive(OtExtension)
+    got = yield from receive(Extension)
     return answer_to(state, n, got)
 
 
 def triples(state: Ends, n: int, rng: Rng) -> Rounds[Triples]:
     """Shares of n triples, n a multiple of 128; the same at both servers. One round."""
     ask, received = ask_for(state.receiver, n, rng)
-    got = yield from exchange(ask, OtExtension)
+    got = yield from exchange(ask, Extension)
     sent = answer_to(state.sender, n, got)
     v, other = sent.bits()
     a, w = received.choices.view(v.dtype), received.bits()
@@ -96,14 +100,14 @@ def triples(state: Ends, n: int, rng: Rng) -> Rounds[Triples]:
 
 def ask_for(
     state: ExtensionReceiver, n: int, rng: Rng, choices: Octets | None = None
-) -> tuple[OtExtension, RandomReceived]:
+) -> tuple[Extension, RandomReceived]:
     """The message for n OTs and this end of them, without sending it."""
     first = state.used
     c, received = state.extend(n, rng, choices)
-    return OtExtension(state.session, first, c), received
+    return Extension(state.session, first, c), received
 
 
-def answer_to(state: ExtensionSender, n: int, got: OtExtension) -> RandomSent:
+def answer_to(state: ExtensionSender, n: int, got: Extension) -> RandomSent:
     """The sender's end of what `got` starts. Raises `ProtocolError`, and changes nothing, when it does not fit."""
     if got.session != state.session:
         raise ProtocolError(detail="an OT extension from other base OTs")
