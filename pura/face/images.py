@@ -6,6 +6,7 @@ Pillow decodes files: it reports truncated ones, knows a picture's size before d
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,12 @@ def _check_size(width: int, height: int) -> None:
 
 def _from_file(path: Path) -> Pixels:
     try:
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
-            _check_size(*image.size)
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's are about sizes, checked here, and about odd metadata
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+                _check_size(*image.size)
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image))
     except UnreadableImage:
         raise
     except OSError as error:

