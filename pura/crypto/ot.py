@@ -23,6 +23,7 @@ pickled or printed.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NoReturn, Self
@@ -30,7 +31,7 @@ from typing import NoReturn, Self
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CTR
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 from numpy.typing import NDArray
 
 from pura.crypto.bits import BLOCK, ROW_BITS, Octets, TweakedHash, Words, fold, low_bits, transpose
@@ -200,76 +201,70 @@ def regrow(delta: int, siblings: Sequence[bytes]) -> list[bytes | None]:
     return nodes
 
 
-def _derive(prefix: hashlib._Hash, seed: bytes) -> bytes:
-    both = prefix.copy()
-    both.update(seed)
-    return both.digest()[:SEED_BYTES]
-
-
 class _Forest:
-    """128 / k trees as AES-CTR streams that all stand at the same place."""
+    """128 / k trees: r_x = PRG(seed_x) is AES under seed_x of the blocks (session, 0), (session, 1), ...
+
+    Shared by all states that were forked from one, whose sessions differ.
+    """
 
     def __init__(self, trees: Trees) -> None:
-        self.count = len(trees)
-        self.leaves = len(trees[0])
-        self._streams: list[list[CipherContext | None]] = [
-            [None if seed is None else Cipher(AES(seed), CTR(bytes(BLOCK))).encryptor() for seed in tree]
-            for tree in trees
+        self.trees = trees
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.trees)
+
+    @cached_property
+    def _leaves(self) -> list[list[CipherContext | None]]:
+        return [
+            [None if seed is None else Cipher(AES(seed), ECB()).encryptor() for seed in tree]  # noqa: S305
+            for tree in self.trees
         ]
 
-    def skip(self, octets: int) -> None:
-        """Leave out so many bytes of every stream."""
-        for tree in self._streams:
-            for stream in tree:
-                if stream is not None:
-                    for at in range(0, octets, 8 * _CHUNK):
-                        stream.update(bytes(min(8 * _CHUNK, octets - at)))
-
-    def expand(self, planes: Words, sums: Words | None) -> None:
-        """The next bits of every v_b (or w_b), shape (128, w), and if wanted of every u, shape (128 / k, w)."""
-        width = planes.shape[1]
-        leaves = np.zeros((self.leaves, width + BLOCK // 8), np.uint64)  # room that `update_into` asks for
-        into = [memoryview(row).cast("B") for row in leaves]
-        zeros = bytes(8 * width)
-        k = len(planes) // self.count
-        for i, tree in enumerate(self._streams):
-            for stream, buffer in zip(tree, into, strict=True):
-                if stream is not None:
-                    stream.update_into(zeros, buffer)
-            fold(leaves[:, :width], planes[k * i : k * (i + 1)])
-            if sums is not None:
-                sums[i] = leaves[0, :width]
+    def expand(self, session: int, block: int, planes: Words, sums: Words | None) -> None:
+        """The bits from a block on of every v_b (or w_b), (128, w), and if wanted of every u, (128 / k, w)."""
+        count = planes.shape[1] // 2
+        numbers = np.empty((count, 2), np.uint64)
+        numbers[:, 0] = session
+        numbers[:, 1] = np.arange(block, block + count, dtype=np.uint64)
+        source = numbers.tobytes()
+        r = np.zeros((len(self.trees[0]), 2 * count + 2), np.uint64)  # a block more, which `update_into` asks for
+        into = [row.data.cast("B") for row in r]
+        k = len(planes) // len(self)
+        with self._lock:
+            for i, tree in enumerate(self._leaves):
+                for leaf, buffer in zip(tree, into, strict=True):
+                    if leaf is not None:
+                        leaf.update_into(source, buffer)
+                fold(r[:, :-2], planes[k * i : k * (i + 1)])
+                if sums is not None:
+                    sums[i] = r[0, :-2]
 
 
 # --- the two ends -----------------------------------------------------------------------------------
 
 
 class _State(_Secret):
-    def __init__(self, trees: Trees, session: int) -> None:
-        self._trees = trees
+    def __init__(self, forest: _Forest, session: int, forks: dict[int, object]) -> None:
+        self._forest = forest
+        self._forks = forks
         self.session = session
         """Names the base OTs, and the forks on the way here; the same at both ends."""
         self.used = 0
         """How many OTs were made from this state; the number of the next one."""
-        self._forks: dict[int, object] = {}
-
-    @cached_property
-    def _forest(self) -> _Forest:
-        return _Forest(self._trees)
 
     def message_bytes(self, n: int) -> int:
         """How long c of n OTs is."""
-        return len(self._trees) * n // 8
+        return len(self._forest) * n // 8
 
-    def _fork(self, label: bytes) -> tuple[Trees, int]:
-        """The seeds and the session of the fork of this name. Raises `MaterialUsed` for a name that was used."""
-        head = self.session.to_bytes(8, "big") + len(label).to_bytes(4, "big") + label
-        session = int.from_bytes(hashlib.sha256(b"pura ot session\x00" + head).digest()[:8], "big")
+    def _fork(self, label: bytes) -> int:
+        """The session of the fork of this name. Raises `MaterialUsed` for a name that was used."""
+        head = b"pura ot session\x00" + self.session.to_bytes(8, "big") + label
+        session = int.from_bytes(hashlib.sha256(head).digest()[:8], "big")
         mark = object()
         if self._forks.setdefault(session, mark) is not mark:
             raise MaterialUsed(detail="this fork was made before")
-        prefix = hashlib.sha256(b"pura ot fork\x00" + head)
-        return [[None if seed is None else _derive(prefix, seed) for seed in tree] for tree in self._trees], session
+        return session
 
     def _advance(self, n: int) -> int:
         if n % MULTIPLE or not 0 < n <= MAX_OTS:
@@ -284,7 +279,7 @@ class ExtensionReceiver(_State):
     def __init__(self, roots: Sequence[bytes], session: int = 0) -> None:
         depth = _depth(len(roots))
         grown = [grow(root, depth) for root in roots]
-        super().__init__([leaves for leaves, _ in grown], session)
+        super().__init__(_Forest([leaves for leaves, _ in grown]), session, {})
         self._sums: list[tuple[bytes, bytes]] | None = [pair for _, sums in grown for pair in sums]
 
     @classmethod
@@ -308,7 +303,7 @@ class ExtensionReceiver(_State):
         Raises `MaterialUsed` for a label that was used: the OTs would be the same ones.
         """
         twin = ExtensionReceiver.__new__(ExtensionReceiver)
-        _State.__init__(twin, *self._fork(label))
+        _State.__init__(twin, self._forest, self._fork(label), self._forks)
         twin._sums = None
         return twin
 
@@ -321,11 +316,12 @@ class ExtensionReceiver(_State):
             raise ValueError("choices are n packed bits")
         first = self._advance(n)
         chosen = np.frombuffer(rng.bytes(n // 8), np.uint8) if choices is None else choices.copy()
-        c = np.empty((len(self._trees), n // 64), np.uint64)
+        c = np.empty((len(self._forest), n // 64), np.uint64)
         rows = np.empty((n, 2), np.uint64)
+        sums = np.empty((len(self._forest), _CHUNK), np.uint64)
         for part, planes in _parts(n):
-            self._forest.expand(planes, sums := np.empty((self._forest.count, planes.shape[1]), np.uint64))
-            np.bitwise_xor(sums, chosen.view(np.uint64)[part], out=c[:, part])
+            self._forest.expand(self.session, first // 128 + part.start // 2, planes, sums[:, : planes.shape[1]])
+            np.bitwise_xor(sums[:, : planes.shape[1]], chosen.view(np.uint64)[part], out=c[:, part])
             transpose(planes, rows[64 * part.start : 64 * part.stop])
         message = c.tobytes()
         return message, RandomReceived(rows, _hash_key(self.session, first, message), first, chosen)
@@ -343,7 +339,7 @@ class ExtensionSender(_State):
             delta = bits >> at & ((1 << depth) - 1)
             leaves = regrow(delta, seeds[at : at + depth])
             trees.append([leaves[y ^ delta] for y in range(len(leaves))])  # y = x + Delta; none for y = 0
-        super().__init__(trees, session)
+        super().__init__(_Forest(trees), session, {})
         self._s = np.frombuffer(s, np.uint64)
         single = np.unpackbits(np.frombuffer(s, np.uint8), bitorder="little").astype(np.uint64)
         self._masks: Words = (np.uint64(0) - single).reshape(len(trees), depth, 1)
@@ -351,7 +347,7 @@ class ExtensionSender(_State):
     def fork(self, label: bytes) -> ExtensionSender:
         """An independent state, as at the other end. Raises `MaterialUsed` for a label that was used."""
         twin = ExtensionSender.__new__(ExtensionSender)
-        _State.__init__(twin, *self._fork(label))
+        _State.__init__(twin, self._forest, self._fork(label), self._forks)
         twin._s, twin._masks = self._s, self._masks
         return twin
 
@@ -363,7 +359,6 @@ class ExtensionSender(_State):
         gap = first - self.used
         if not 0 <= gap <= MAX_OTS or gap % MULTIPLE:
             raise ProtocolError(detail="the two ends of the OT extension are at different places")
-        self._forest.skip(gap // 8)
         self.used = first
 
     def extend(self, n: int, message: bytes) -> RandomSent:
@@ -374,11 +369,11 @@ class ExtensionSender(_State):
         if len(message) != self.message_bytes(n):
             raise ProtocolError(detail="length of an OT extension")
         first = self._advance(n)
-        c = np.frombuffer(message, np.uint64).reshape(self._forest.count, n // 64)
+        c = np.frombuffer(message, np.uint64).reshape(len(self._forest), n // 64)
         rows = np.empty((n, 2), np.uint64)
         for part, planes in _parts(n):
-            self._forest.expand(planes, None)
-            grouped = planes.reshape(self._forest.count, -1, planes.shape[1])
+            self._forest.expand(self.session, first // 128 + part.start // 2, planes, None)
+            grouped = planes.reshape(len(self._forest), -1, planes.shape[1])
             grouped ^= self._masks & c[:, None, part]
             transpose(planes, rows[64 * part.start : 64 * part.stop])
         return RandomSent(rows, _hash_key(self.session, first, message), first, self._s)
