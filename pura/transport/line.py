@@ -98,6 +98,9 @@ async def converse(
             while (body := await read()) is not None:
                 line.deliver(body)
             line.fail(ProtocolError(detail="the other side ended the session early"))
+        except asyncio.CancelledError:
+            line.fail(_stopped())
+            raise
         except PuraError as error:
             line.fail(error)
         except Exception as error:  # noqa: BLE001 - every library's error becomes a typed one here
@@ -121,7 +124,7 @@ async def converse(
         await writer
         return result
     except asyncio.CancelledError:
-        line.fail(PeerUnavailable("the operation was stopped before its end"))
+        line.fail(_stopped())
         await _ended(work)
         raise
     finally:
@@ -133,6 +136,24 @@ async def converse(
 def start(party: Rounds[R], line: Line, pool: Executor, tally: Tally | None = None) -> asyncio.Future[R]:
     """Begin to play a party in a thread of `pool`."""
     return asyncio.get_running_loop().run_in_executor(pool, drive, party, line, tally)
+
+
+async def needs_stream(line: Line, work: asyncio.Future[R]) -> bool:
+    """Wait until a started party exchanges something (True), or is done without (False). Cancelling stops the party."""
+    used = asyncio.ensure_future(line.used.wait())
+    try:
+        await asyncio.wait((work, used), return_when=asyncio.FIRST_COMPLETED)
+        return line.used.is_set()
+    except asyncio.CancelledError:
+        line.fail(_stopped())
+        await _ended(work)
+        raise
+    finally:
+        used.cancel()
+
+
+def _stopped() -> PuraError:
+    return PeerUnavailable("the operation was stopped before its end")
 
 
 async def _ended(work: asyncio.Future[R]) -> None:

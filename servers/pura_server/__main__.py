@@ -1,0 +1,5 @@
+"""`python -m pura_server`."""
+
+from pura_server.cli import main
+
+main()

@@ -1,0 +1,108 @@
+"""What every call goes through: a number for the log, errors as the wire has them, one log line, the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc.aio
+import structlog
+
+from pura.errors import NotReady, PuraError
+from pura.rounds import Tally
+from pura_server.logs import frames_of, logger
+from pura_server.metrics import Metrics
+from pura_server.status import refuse
+
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Call:
+    """One call as it is answered: what its log line will tell."""
+
+    def __init__(self, method: str, context: Context) -> None:
+        self.method = method
+        self.context = context
+        self.tally = Tally()
+        self.waited_s = 0.0
+        self.notes: dict[str, object] = {}
+
+
+class Calls:
+    """Answers calls until it is told to drain."""
+
+    def __init__(self, metrics: Metrics, stopping: type[PuraError] = NotReady) -> None:
+        """`stopping` is what callers are told while the server drains."""
+        self._metrics = metrics
+        self._stopping = stopping
+        self._open = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+
+    async def answer(self, method: str, context: Context, work: Callable[[Call], Awaitable[T]]) -> T:
+        """The result of `work`; an error ends the call with its code. Of an unexpected one nothing is told."""
+        call = Call(method, context)
+        with structlog.contextvars.bound_contextvars(request=secrets.token_hex(6)):
+            started = time.monotonic()
+            code, error = "internal", None
+            self._begin()
+            try:
+                if self.draining:
+                    raise self._stopping("the server is stopping; try again")
+                result = await work(call)
+                code = "ok"
+                return result
+            except PuraError as known:
+                code, error = known.code, known
+            except asyncio.CancelledError:
+                code = "cancelled"
+                raise
+            except Exception as unknown:  # noqa: BLE001 - the caller learns that something is wrong, the log learns where
+                logger().error("unexpected", method=method, error=type(unknown).__name__, frames=frames_of(unknown))
+                error = PuraError()
+            finally:
+                self._end()
+                self._tell(call, code, error, time.monotonic() - started)
+            await refuse(context, error)
+
+    def _tell(self, call: Call, code: str, error: PuraError | None, seconds: float) -> None:
+        metrics = self._metrics
+        metrics.calls.labels(call.method, code).inc()
+        metrics.seconds.labels(call.method).observe(seconds)
+        fields: dict[str, object] = {"method": call.method, "code": code, "ms": round(seconds * 1000, 1), **call.notes}
+        if call.waited_s:
+            metrics.waited.labels(call.method).observe(call.waited_s)
+            fields["waited_ms"] = round(call.waited_s * 1000, 1)
+        if call.tally.bytes_sent or call.tally.bytes_received:
+            metrics.count(call.method, call.tally)
+            fields |= {
+                "rounds": call.tally.rounds,
+                "sent": call.tally.bytes_sent,
+                "received": call.tally.bytes_received,
+            }
+        if error is not None and error.detail:
+            fields["detail"] = error.detail
+        logger().info("call", **fields)
+
+    def _begin(self) -> None:
+        self._open += 1
+        self._idle.clear()
+
+    def _end(self) -> None:
+        self._open -= 1
+        if not self._open:
+            self._idle.set()
+
+    async def drained(self, seconds: float) -> bool:
+        """Wait until no call is open; whether that was so in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True

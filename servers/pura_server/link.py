@@ -1,0 +1,284 @@
+"""S1's connection with S2: greet, settle, keep; after a loss the same again, without anybody's help.
+
+DOWN      nobody is there, or the two do not agree; what is asked meanwhile is refused at once
+SETTLING  both stores settle what was in flight; what is asked waits for that
+READY     sessions may begin
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import secrets
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from pura.errors import ParameterMismatch, PeerRefused, PeerUnavailable, PuraError, WrongKey
+from pura.messages import MAX_BODY
+from pura.params import PROTOCOL_VERSION, Params
+from pura.rounds import Rounds, Tally
+from pura.transport import Line, converse, needs_stream, start
+from pura.wire._pb import pura_pb2 as pb
+from pura.wire._pb.pura_pb2_grpc import PeerStub
+from pura_server.logs import frames_of, logger
+from pura_server.status import typed
+
+if TYPE_CHECKING:
+    from pura.wire._pb.pura_pb2_grpc import PeerAsyncStub
+
+R = TypeVar("R")
+
+EPOCH_KEY = "pura-epoch"
+CHANNEL_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", MAX_BODY + 1024),
+    ("grpc.max_send_message_length", MAX_BODY + 1024),
+    # a peer that is gone without a word is noticed within 15 s
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),
+    # each attempt is a connection of its own; the pauses between attempts are ours
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+]
+
+_HELLO_S = 10.0
+_SETTLE_S = 300.0
+_SETTLE_WAIT_S = 10.0
+_FAREWELL_S = 30.0
+_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 3.0
+_TOLD = (ParameterMismatch, WrongKey, PeerRefused)
+"""Reasons why the peer is not there that a client may know."""
+
+
+class State(enum.Enum):
+    """See the module."""
+
+    DOWN = "down"
+    SETTLING = "settling"
+    READY = "ready"
+
+
+class PeerLink:
+    """One connection at a time, kept by `run`. On one event loop."""
+
+    def __init__(
+        self,
+        connect: Callable[[], grpc.aio.Channel],
+        params: Params,
+        reconcile: Callable[[], Rounds[None]],
+        pool: Executor,
+        *,
+        changed: Callable[[State], Awaitable[None]],
+        diagnose: Callable[[], PeerRefused | None] | None = None,
+    ) -> None:
+        """`connect` opens a channel; `changed` is told each new state; `diagnose` blocks and says whether a certificate
+        is why a connection fails."""
+        self._connect = connect
+        self._params = params
+        self._reconcile = reconcile
+        self._pool = pool
+        self._changed = changed
+        self._diagnose = diagnose
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: PeerAsyncStub | None = None
+        self._epoch = ""
+        self._broken = asyncio.Event()
+        self._lost: PuraError | None = None
+        self._settled = asyncio.Event()
+        self._farewells: set[asyncio.Task[None]] = set()
+        self.state = State.DOWN
+        self.why: PuraError = PeerUnavailable("the other server has not been reached yet; try again")
+        self._changes = asyncio.Lock()  # held by whoever changes the gallery, or settles
+
+    # --- keeping the connection -----------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Connect, and connect again, until cancelled."""
+        attempt = 0
+        try:
+            while True:
+                try:
+                    await self._once()
+                    attempt = 0
+                    await self._broken.wait()
+                    if self._lost is not None:
+                        raise self._lost
+                except PuraError as error:
+                    attempt += 1
+                    error = await self._reason(error)
+                    self.why = error
+                    await self._become(State.DOWN)
+                    await self._drop()
+                    longest = min(_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
+                    pause = secrets.SystemRandom().uniform(0, longest)
+                    logger().warning(
+                        "peer lost", code=error.code, message=str(error), detail=error.detail, attempt=attempt
+                    )
+                    await asyncio.sleep(pause)
+        finally:
+            self.state = State.DOWN
+            await self._drop()
+            for task in self._farewells:
+                task.cancel()
+
+    async def _once(self) -> None:
+        """From whatever state to READY. Raises why not."""
+        fresh = self._channel is None
+        await self._become(State.SETTLING)
+        async with self._changes:
+            self._broken.clear()
+            self._lost = None
+            if fresh:
+                await self._hello()
+            try:
+                await self._play(self._reconcile(), Tally(), _SETTLE_S)
+            except PuraError:
+                raise
+            except Exception as error:
+                logger().error("unexpected", method="reconcile", error=type(error).__name__, frames=frames_of(error))
+                raise PuraError(detail="settling failed") from error
+        if self._lost is not None:
+            raise self._lost
+        await self._become(State.READY)
+        logger().info("peer ready", epoch=self._epoch[:8] if fresh else None)
+
+    async def _hello(self) -> None:
+        channel = self._channel = self._connect()
+        stub = self._stub = PeerStub(channel)
+        mine = self._params
+        request = pb.HelloRequest(protocol=PROTOCOL_VERSION, agreement=mine.agreement, key_id=mine.key_id)
+        try:
+            reply = await stub.Hello(request, timeout=_HELLO_S)
+        except grpc.aio.AioRpcError as error:
+            raise typed(error) from None
+        compare(pb.HelloRequest(protocol=reply.protocol, agreement=reply.agreement, key_id=reply.key_id), mine)
+        self._epoch = reply.epoch.hex()
+        watcher = asyncio.ensure_future(self._watch(channel))
+        self._farewells.add(watcher)
+        watcher.add_done_callback(self._farewells.discard)
+
+    async def _watch(self, channel: grpc.aio.Channel) -> None:
+        """Notice that a connection broke while nobody used it."""
+        state = channel.get_state()
+        while state is grpc.ChannelConnectivity.READY and channel is self._channel:
+            await channel.wait_for_state_change(state)
+            state = channel.get_state()
+        if channel is self._channel:
+            self._lose(PeerUnavailable(detail="the connection broke"))
+
+    def _lose(self, error: PuraError) -> None:
+        if self._lost is None:
+            self._lost = error
+        self._broken.set()
+
+    async def _reason(self, error: PuraError) -> PuraError:
+        if isinstance(error, PeerUnavailable) and self._diagnose is not None:
+            return await asyncio.to_thread(self._diagnose) or error
+        return error
+
+    async def _drop(self) -> None:
+        channel, self._channel, self._stub = self._channel, None, None
+        if channel is not None:
+            await channel.close()
+
+    async def _become(self, state: State) -> None:
+        if state is State.READY:
+            self._settled.set()
+        else:
+            self._settled.clear()
+        if state is not self.state:
+            self.state = state
+            await self._changed(state)
+
+    # --- using it -------------------------------------------------------------------------------
+
+    async def ready(self) -> None:
+        """Return when sessions may begin. Raises why they may not: at once while nobody is there."""
+        if self.state is State.SETTLING:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLE_WAIT_S):
+                    await self._settled.wait()
+        if self.state is not State.READY:
+            raise type(self.why)(str(self.why)) if isinstance(self.why, _TOLD) else PeerUnavailable()
+
+    async def ask(self, party: Rounds[R], tally: Tally, seconds: float) -> R:
+        """Play a party that changes nothing. Raises what it raises, `PeerUnavailable`."""
+        await self.ready()
+        return await self._play(party, tally, seconds)
+
+    async def change(self, party: Rounds[R], tally: Tally, seconds: float) -> R:
+        """Play a party that changes the gallery, when no other does. If it fails on the way, both servers settle before
+        anything else."""
+        while True:
+            await self.ready()
+            async with self._changes:
+                if self.state is not State.READY:
+                    continue
+                try:
+                    return await self._play(party, tally, seconds)
+                except BaseException:
+                    if tally.bytes_sent and self.state is State.READY:
+                        await self._become(State.SETTLING)
+                        self._broken.set()
+                    raise
+
+    async def _play(self, party: Rounds[R], tally: Tally, seconds: float) -> R:
+        line = Line(asyncio.get_running_loop())
+        work = start(party, line, self._pool, tally)
+        if not await needs_stream(line, work):
+            return await work
+        stub = self._stub
+        if stub is None:
+            line.fail(PeerUnavailable())
+            return await work
+        call = stub.Session(metadata=((EPOCH_KEY, self._epoch),), timeout=seconds)
+
+        async def read() -> bytes | None:
+            frame = await call.read()
+            return frame.body if isinstance(frame, pb.Frame) else None
+
+        async def write(body: bytes) -> None:
+            await call.write(pb.Frame(body=body))
+
+        def named(error: Exception) -> PuraError:
+            known = typed(error)
+            gone = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
+            if isinstance(known, PeerUnavailable) and gone:
+                self._lose(known)
+            return known
+
+        try:
+            result = await converse(party, line, work, read, write, named)
+        except BaseException:
+            call.cancel()
+            raise
+        farewell = asyncio.ensure_future(_farewell(call))
+        self._farewells.add(farewell)
+        farewell.add_done_callback(self._farewells.discard)
+        return result
+
+
+async def _farewell(call: Any) -> None:
+    """Let S2 come to its own end: what S1 has is final already."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_FAREWELL_S):
+            await call.done_writing()
+            await call.code()
+    call.cancel()
+
+
+def compare(theirs: pb.HelloRequest, mine: Params) -> None:
+    """Raises `WrongKey` or `ParameterMismatch` unless the other server has what this one has."""
+    if theirs.protocol != PROTOCOL_VERSION:
+        raise ParameterMismatch("the other server speaks another version of the protocol")
+    if theirs.key_id != mine.key_id:
+        raise WrongKey("the two servers do not have shares of the same key")
+    if theirs.agreement != mine.agreement:
+        raise ParameterMismatch()
