@@ -112,8 +112,8 @@ class TweakedHash:
         size = min(_BLOCKS, len(x))
         a, b = (np.empty((size + 1, 2), np.uint64) for _ in range(2))  # a block more, which `update_into` asks for
         count = np.arange(size, dtype=np.uint64)
-        for at in range(0, len(x), size):
-            part = x[at : at + size]
+        for at in range(0, len(x), _BLOCKS):
+            part = x[at : at + _BLOCKS]
             n = len(part)
             y = part if shift is None else np.bitwise_xor(part, shift, out=b[:n])
             self._permute(y, a)

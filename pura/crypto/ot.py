@@ -5,7 +5,7 @@ OT extension of Ishai, Kilian, Nissim and Petrank (2003) against semi-honest par
 numbers Delta of k bits. For each the receiver holds 2^k seeds, leaves of a GGM tree, and the sender all of them but the
 one numbered Delta.
 
-    r_x = PRG(seed_x),  u = sum_x r_x,  v_b = sum of the r_x whose x has bit b       (receiver)
+    r_x = AES-CTR(seed_x),  u = sum_x r_x,  v_b = sum of the r_x whose x has bit b       (receiver)
     w_b = sum of the r_x whose x + Delta has bit b  =  v_b + Delta_b u               (sender; needs no r_Delta)
     receiver -> sender:  c = u + choices
     q_b = w_b + Delta_b c  =  v_b + Delta_b choices
