@@ -17,7 +17,7 @@ from pura.params import Metric, Params
 from pura.protocols.packed import blocks, convert, score, tasks
 from pura.protocols.packed.client import encrypt_template
 from pura.protocols.packed.side import Side
-from pura.rounds import run_pair, send
+from pura.rounds import run_pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,9 @@ def keys_of(sides, x, ys, held, slots, rng):
     bits = s1.rows.slot_bits
     a = score.blind_products(s1, s1.run_all(tasks.products(s1.pk, mask.shares, bits, readers)))
     minus = tasks.products(s1.pk, [-e for e in v], bits, readers)
-    q, rho = run_pair(score.score_round_s1(s1, len(readers)), score.score_round_s2(s2, a, minus))
+    reply, masks = score.scores_s2(s2, a, s2.run_all(minus))
+    q = np.stack(score.open_s1(s1, reply, len(readers)))
+    rho = np.stack([np.uint64(0) - score.slots_of(s2, r) for r in masks])
     at = [b * s1.columns.entries + i for b, i in slots]
     norms = (ys * ys).sum(axis=1).astype(np.uint64)
     blind = np.arange(len(ys), dtype=np.uint64) * np.uint64(977)
@@ -168,7 +170,9 @@ def test_a_wrong_partial_decryption_is_refused(sides):
     reply, _ = score.scores_s2(s2, a, [s1.pk.zero(rng)])
     spoiled = dataclasses.replace(reply, partials=reply.partials[:-1] + bytes([reply.partials[-1] ^ 1]))
     with pytest.raises(MalformedCiphertext):
-        run_pair(score.score_round_s1(s1, 1), send(spoiled))
+        score.open_s1(s1, spoiled, 1)
+    with pytest.raises(ProtocolError):
+        score.open_s1(s1, reply, 2)
 
 
 @pytest.mark.parametrize(("bits", "entries"), [(2048, 87), (3072, 131)])

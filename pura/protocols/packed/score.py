@@ -28,8 +28,7 @@ from pura.crypto.threshold import dump_partials, load_partials
 from pura.errors import MalformedCiphertext, ProtocolError
 from pura.messages import Message, message
 from pura.protocols.packed.side import Side
-from pura.protocols.packed.tasks import Product, openings
-from pura.rounds import Rounds, receive, send
+from pura.protocols.packed.tasks import openings
 
 Words = NDArray[np.uint64]
 
@@ -62,9 +61,11 @@ def scores_s2(side: Side, a: Sequence[Z], b_inverse: Sequence[Z]) -> tuple[Score
     return ScoreBlocks(len(cs), pk.dump_many(cs), dump_partials(pk, u2)), masks
 
 
-def open_s1(side: Side, got: ScoreBlocks) -> list[Words]:
-    """The slots of Q = P + R of each block. Raises `MalformedCiphertext` when S2's part does not open one."""
+def open_s1(side: Side, got: ScoreBlocks, blocks: int) -> list[Words]:
+    """The slots of Q = P + R of so many blocks. Raises `MalformedCiphertext` when S2's part does not open one."""
     pk = side.pk
+    if got.blocks != blocks:
+        raise ProtocolError(detail="number of score blocks")
     cs = pk.load_many(got.ciphertexts, got.blocks)
     u2 = load_partials(pk, got.partials, got.blocks)
     u1 = side.share.partial_decrypt_many(pk, cs)
@@ -85,29 +86,6 @@ def slots_of(side: Side, plain: int | Z) -> Words:
     weights = np.left_shift(np.uint64(1), np.arange(bits, dtype=np.uint64))
     out: Words = bit.astype(np.uint64) @ weights
     return out
-
-
-def score_round_s1(side: Side, blocks: int) -> Rounds[Words]:
-    """q of every block, shape (blocks, L); opens each group of blocks while S2 works on the next."""
-    out: list[Words] = []
-    while len(out) < blocks:
-        got = yield from receive(ScoreBlocks)
-        if not 1 <= got.blocks <= blocks - len(out):
-            raise ProtocolError(detail="number of score blocks")
-        out += open_s1(side, got)
-    return np.stack(out)
-
-
-def score_round_s2(side: Side, a: Sequence[Z], tasks: Sequence[Product]) -> Rounds[Words]:
-    """-rho of every block modulo 2^b, shape (blocks, L). `tasks` are the products with exponents -v."""
-    modulus = np.uint64((1 << side.columns.slot_bits) - 1)
-    out: list[Words] = []
-    for i in range(0, len(tasks), side.group):
-        part = slice(i, i + side.group)
-        reply, masks = scores_s2(side, a[part], side.run_all(tasks[part]))
-        yield from send(reply)
-        out += [(np.uint64(0) - slots_of(side, r)) & modulus for r in masks]
-    return np.stack(out)
 
 
 def distance_keys(side: Side, slots: Words, entry_norms: Words, query_norm: int, *, first: bool) -> Words:
