@@ -49,12 +49,13 @@ def _warp(image: NDArray[Any], matrix: NDArray[np.float64], size: int) -> Pixels
 
 
 def sharpness(aligned: Pixels) -> float:
-    """The variance of the Laplacian over that of the grey values, in the middle of an aligned crop.
+    """How much fine detail the middle of an aligned crop has: the Laplacian's variance at 56 x 56 over the grey's.
 
-    Low when there is no fine detail. Unlike the Laplacian alone it does not mistake a dark or pale photo for a blurred
-    one: LFW photos at 35 % brightness keep their lowest value (0.011 before, 0.014 after).
+    At half size the Laplacian sees the face rather than noise and rounding; the ratio does not mistake a dark or pale
+    photo for a blurred one.
     """
-    edge = aligned.shape[0] // 7
-    grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY)
-    detail = cv2.Laplacian(grey, cv2.CV_64F)[edge : -edge // 2, edge:-edge]
-    return float(detail.var() / max(1.0, float(grey[edge : -edge // 2, edge:-edge].var())))
+    half = TEMPLATE_SIZE // 2
+    grey = cv2.cvtColor(aligned, cv2.COLOR_RGB2GRAY).astype(np.float64)
+    small = cv2.resize(grey, (half, half), interpolation=cv2.INTER_AREA)
+    middle = slice(half // 7, -half // 14), slice(half // 7, -half // 7)
+    return float(cv2.Laplacian(small, cv2.CV_64F)[middle].var() / max(1.0, float(small[middle].var())))

@@ -68,7 +68,7 @@ class DetectorSpec(BaseModel):
     path: Path | None = None
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     min_face: float = Field(default=30.0, ge=0)
-    min_sharpness: float = Field(default=0.004, ge=0)
+    min_sharpness: float = Field(default=0.04, ge=0)
 
 
 SFACE = EmbedderSpec(name="sface", sha256=SFACE_SHA256, dimension=128, runtime=Runtime.OPENCV)
