@@ -7,6 +7,7 @@ import enum
 import hashlib
 import json
 import math
+from typing import Any
 
 from pura.errors import OutOfRange
 from pura.ids import Engine, KeyId
@@ -72,8 +73,19 @@ class Params:
     @property
     def agreement(self) -> bytes:
         """SHA-256 over all parameters and the protocol version: both servers must have the same."""
-        body = {**dataclasses.asdict(self), "key_id": self.key_id.hex(), "protocol": PROTOCOL_VERSION}
-        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).digest()
+        return _hash({**dataclasses.asdict(self), "protocol": PROTOCOL_VERSION})
+
+    @property
+    def storage(self) -> bytes:
+        """SHA-256 over what stored entries depend on: not the policy, so that a new threshold needs no new
+        enrolment."""
+        body = dataclasses.asdict(self)
+        return _hash({name: value for name, value in body.items() if name not in ("tau", "top_k")})
+
+
+def _hash(body: dict[str, Any]) -> bytes:
+    body = {name: value.hex() if isinstance(value, bytes) else value for name, value in body.items()}
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).digest()
 
 
 def tau_from_cosine(threshold: float, scale: int) -> int:

@@ -36,6 +36,9 @@ class Strength:
 
 STRENGTHS = {2048: Strength(112, 2048, 448), 3072: Strength(128, 3072, 512)}
 DEFAULT_BITS = 3072
+REFRESH_BITS = 82
+"""How many bits longer than l the exponent of a re-randomisation is: 2 for the order of h, at most 2^(l+1), and 80 of
+statistical hiding, so that H^(r + anything) cannot be told from H^r."""
 
 
 def strength_for(n_bits: int) -> Strength:
@@ -105,7 +108,7 @@ class PublicKey:
     @cached_property
     def table(self) -> FixedBase:
         """The comb table of H = h^N mod N^2, built at the first encryption."""
-        return FixedBase(power(self.h, self.n, self.n2), self.n2, self.strength.l_bits)
+        return FixedBase(power(self.h, self.n, self.n2), self.n2, self.strength.l_bits + REFRESH_BITS)
 
     # --- encryption -----------------------------------------------------------------------------
 
@@ -136,8 +139,11 @@ class PublicKey:
         return power(c, k, self.n2)
 
     def rerandomise(self, c: Integer, rng: Rng) -> Z:
-        """The same plaintext under fresh randomness; needed before anybody helps to decrypt."""
-        return Z(c) * self.zero(rng) % self.n2
+        """The same plaintext under randomness that is independent of c's to within 2^-80: c H^r, r of l + 82 bits.
+
+        Needed before anybody helps to decrypt, for whoever combines learns the sum of both randomnesses.
+        """
+        return Z(c) * self.table.power(rng.bits(self.strength.l_bits + REFRESH_BITS)) % self.n2
 
     def signed(self, m: Integer) -> int:
         """The representative of m modulo N in (-N/2, N/2)."""

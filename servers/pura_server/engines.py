@@ -41,7 +41,7 @@ def prepare(config: ServerConfig) -> Parts:
     store = SqliteStore.open(
         config.data,
         role=config.party,
-        agreement=params.agreement,
+        agreement=params.storage,
         key_id=pk.key_id,
         block_bytes=pk.ciphertext_bytes,
     )

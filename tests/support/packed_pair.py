@@ -80,7 +80,7 @@ class Pair:
         return SqliteStore.open(
             self.folder / party.name,
             role=party,
-            agreement=self.params.agreement,
+            agreement=self.params.storage,
             key_id=self.pk.key_id,
             block_bytes=self.pk.ciphertext_bytes,
         )
