@@ -79,7 +79,7 @@ def stages(n: int, depth: int, runs: int, seed: int) -> Row:
     """Where the time of one OT with a 16-byte pad goes at the receiver, nanoseconds of CPU."""
     rng = SeededRng(seed)
     forest = ot.local_pair(rng, depth)[1]._forest
-    words = min(n // 64, 2048)
+    words = min(n // 64, ot._CHUNK)
     n = 64 * words
     planes, sums = np.empty((128, words), np.uint64), np.empty((128 // depth, words), np.uint64)
     rows = np.empty((n, 2), np.uint64)

@@ -26,9 +26,10 @@ BLOCK = 16
 ROW_BITS = 128
 """How many planes are transposed at once; a row has two words."""
 
-_TILE = 256
-"""Words of a plane that are transposed at once, so that 128 of them stay in the second-level cache."""
-_BLOCKS = 2048
+_TILE = 416
+"""Words of a plane that are transposed at once: 128 of them stay in the second-level cache, and they do not lie a power
+of two apart, where they would fight for the same lines."""
+_BLOCKS = 4096
 """AES blocks that are hashed at once, for the same reason."""
 
 
@@ -77,15 +78,15 @@ def _exchange(source: Words, x: Words, spare: Words) -> None:
 
 
 def fold(leaves: Words, planes: Words) -> None:
-    """planes[b] = XOR of leaves[x] over all x with bit b set; afterwards leaves[0] = XOR of all.
+    """planes[i, b] = XOR of leaves[i, x] over all x with bit b set; afterwards leaves[i, 0] = XOR of all.
 
-    leaves: (2^k, w), overwritten; planes: (k, w). leaves[0] plays no part in the planes.
+    leaves: (trees, 2^k, w), overwritten; planes: (trees, k, w). leaves[i, 0] plays no part in the planes.
     """
-    half = len(leaves) // 2
-    for b in reversed(range(len(planes))):
-        upper = leaves[half : 2 * half]
-        np.bitwise_xor.reduce(upper, axis=0, out=planes[b])
-        leaves[:half] ^= upper
+    half = leaves.shape[1] // 2
+    for b in reversed(range(planes.shape[1])):
+        upper = leaves[:, half : 2 * half]
+        np.bitwise_xor.reduce(upper, axis=1, out=planes[:, b])
+        leaves[:, :half] ^= upper
         half //= 2
 
 
@@ -110,18 +111,20 @@ class TweakedHash:
         x: (n, 2); shift: (2,). The hashes are in a buffer that the next step overwrites.
         """
         size = min(_BLOCKS, len(x))
-        a, b = (np.empty((size + 1, 2), np.uint64) for _ in range(2))  # a block more, which `update_into` asks for
-        count = np.arange(size, dtype=np.uint64)
+        a, b, h = (np.empty((size + 1, 2), np.uint64) for _ in range(3))  # a block more, which `update_into` asks for
+        tweaks = np.zeros((size, 2), np.uint64)
+        tweaks[:, 0] = np.arange(first, first + size, dtype=np.uint64)
+        shifts = None if shift is None else np.tile(shift, (size, 1))
         for at in range(0, len(x), _BLOCKS):
             part = x[at : at + _BLOCKS]
             n = len(part)
-            y = part if shift is None else np.bitwise_xor(part, shift, out=b[:n])
+            y = part if shifts is None else np.bitwise_xor(part, shifts[:n], out=b[:n])
             self._permute(y, a)
-            np.copyto(b[:n], a[:n])
-            b[:n, 0] ^= count[:n] + np.uint64(first + at)
-            self._permute(b[:n], b)
-            b[:n] ^= a[:n]
-            yield slice(at, at + n), b[:n]
+            np.bitwise_xor(a[:n], tweaks[:n], out=b[:n])
+            self._permute(b[:n], h)
+            h[:n] ^= a[:n]
+            yield slice(at, at + n), h[:n]
+            tweaks[:, 0] += np.uint64(_BLOCKS)
 
     def _permute(self, x: Words, out: Words) -> None:
         self._pi.update_into(x.data.cast("B"), out.data.cast("B"))

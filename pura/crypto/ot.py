@@ -50,7 +50,7 @@ MAX_OTS = 1 << 22
 DEPTH = 4
 """k: 32 trees of 16 leaves, 4 bytes sent an OT."""
 
-_CHUNK = 2048
+_CHUNK = 5 * 416
 """Words of a column that are worked on at once."""
 
 
@@ -228,17 +228,21 @@ class _Forest:
         numbers[:, 0] = session
         numbers[:, 1] = np.arange(block, block + count, dtype=np.uint64)
         source = numbers.tobytes()
-        r = np.zeros((len(self.trees[0]), 2 * count + 2), np.uint64)  # a block more, which `update_into` asks for
-        into = [row.data.cast("B") for row in r]
-        k = len(planes) // len(self)
+        together = min(len(self), max(1, _CHUNK // planes.shape[1]))  # trees, so that few bits do not mean many calls
+        r = np.zeros((together, len(self.trees[0]), 2 * count + 2), np.uint64)  # a block more, as `update_into` asks
+        into = [[row.data.cast("B") for row in tree] for tree in r]
+        grouped = planes.reshape(len(self), -1, 2 * count)
         with self._lock:
-            for i, tree in enumerate(self._leaves):
-                for leaf, buffer in zip(tree, into, strict=True):
-                    if leaf is not None:
-                        leaf.update_into(source, buffer)
-                fold(r[:, :-2], planes[k * i : k * (i + 1)])
+            for at in range(0, len(self), together):
+                part = self._leaves[at : at + together]
+                for tree, buffers in zip(part, into, strict=False):
+                    for leaf, buffer in zip(tree, buffers, strict=True):
+                        if leaf is not None:
+                            leaf.update_into(source, buffer)
+                folded = r[: len(part), :, :-2]
+                fold(folded, grouped[at : at + together])
                 if sums is not None:
-                    sums[i] = r[0, :-2]
+                    sums[at : at + together] = folded[:, 0]
 
 
 # --- the two ends -----------------------------------------------------------------------------------

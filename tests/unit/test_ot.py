@@ -102,7 +102,7 @@ def test_vector(ends):
     assert digest.hexdigest() == "f13af511e054a7e805c6e5af4a5817098cf969f2cdca896f55b0aac25320dc2c"
 
 
-@pytest.mark.parametrize("n", [128, 384, 128 * 1024, 128 * 1024 + 128, 3 * 128 * 1024])
+@pytest.mark.parametrize("n", [128, 384, 64 * ot._CHUNK, 64 * ot._CHUNK + 128, 3 * 128 * 1024])
 def test_the_receiver_has_the_pad_it_chose(ends, n):
     sent, received = extended(ends, n)
     m_0, m_1 = sent.pads()
@@ -316,7 +316,7 @@ def test_what_the_sender_gets_does_not_depend_on_the_choices(ends):
 # --- bits --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [1, 2, 3, 255, 256, 257, 600])
+@pytest.mark.parametrize("words", [1, 2, 3, 255, 416, 417, 1000])
 def test_transposition_against_a_naive_one(words):
     planes = np.frombuffer(SeededRng(words).bytes(128 * 8 * words), np.uint64).reshape(128, words)
     before = planes.copy()
@@ -328,12 +328,14 @@ def test_transposition_against_a_naive_one(words):
 
 
 def test_fold_against_its_definition():
-    leaves = np.frombuffer(SeededRng(1).bytes(16 * 8 * 5), np.uint64).reshape(16, 5).copy()
-    given, planes = leaves.copy(), np.empty((4, 5), np.uint64)
+    leaves = np.frombuffer(SeededRng(1).bytes(2 * 16 * 8 * 5), np.uint64).reshape(2, 16, 5).copy()
+    given, planes = leaves.copy(), np.empty((2, 4, 5), np.uint64)
     bits.fold(leaves, planes)
-    for b in range(4):
-        np.testing.assert_array_equal(planes[b], np.bitwise_xor.reduce(given[[x for x in range(16) if x >> b & 1]]))
-    np.testing.assert_array_equal(leaves[0], np.bitwise_xor.reduce(given))
+    for tree in range(2):
+        for b in range(4):
+            some = [given[tree, x] for x in range(16) if x >> b & 1]
+            np.testing.assert_array_equal(planes[tree, b], np.bitwise_xor.reduce(some))
+        np.testing.assert_array_equal(leaves[tree, 0], np.bitwise_xor.reduce(given[tree]))
 
 
 def test_the_tree_without_one_leaf():
