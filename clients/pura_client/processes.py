@@ -53,6 +53,13 @@ class Server:
         )
 
     @property
+    def pid(self) -> int:
+        """Its process id. Raises `NotReady` when it was not started."""
+        if self._process is None:
+            raise NotReady(f"{self.config.name}: the server does not run")
+        return self._process.pid
+
+    @property
     def exit_status(self) -> int | None:
         """None while it runs."""
         return None if self._process is None else self._process.poll()

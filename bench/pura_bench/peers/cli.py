@@ -1,0 +1,130 @@
+"""`pura bench peers`: other encrypted matchers beside ours, for the same D, M, gallery and threshold in one run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from pura_bench import results
+from pura_bench.peers.environment import default_cache
+from pura_bench.peers.measure import measure
+from pura_bench.peers.ours import OURS, measure_ours
+from pura_bench.peers.registry import PEERS, QUOTED
+from pura_bench.screen import wide
+from pura_bench.workload import make
+
+NAMES = tuple(peer.name for peer in PEERS)
+
+
+@click.command()
+@click.option("--only", type=click.Choice([*OURS, *NAMES]), multiple=True, help="Some of them; all if left out.")
+@click.option("--entries", default=(1000,), show_default=True, multiple=True, type=click.IntRange(1, 100_000))
+@click.option("--dimension", default=128, show_default=True, type=click.IntRange(2, 4096))
+@click.option("--probes", default=4, show_default=True, type=click.IntRange(1, 100), help="Questions of each.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--limit", default=600.0, show_default=True, help="Seconds for one peer; slower ones are left out.")
+@click.option("--cache", default=None, type=click.Path(path_type=Path), help="Where environments are kept.")
+@click.option("--no-install", is_flag=True, help="Only peers whose environments are there already.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too.")
+def peers(
+    only: tuple[str, ...],
+    entries: tuple[int, ...],
+    dimension: int,
+    probes: int,
+    seed: int,
+    limit: float,
+    cache: Path | None,
+    no_install: bool,
+    file: Path | None,
+) -> None:
+    """Other encrypted matchers on the same gallery and threshold, side by side.
+
+    Each peer gets an environment of its own in the user's cache, with pinned versions, made when it is first asked for
+    (some 1.5 GB for all). One that cannot be installed or that fails is named with the reason. Every answer is checked
+    against plain integers.
+    """
+    console = wide()
+    rows: list[dict[str, Any]] = []
+    with results.watch_load() as load:
+        for size in sorted(entries):
+            work = make(size, dimension, probes, seed)
+            for name in only or [*OURS, *NAMES]:
+                with console.status(f"{name}, M = {size}, D = {dimension}"):
+                    if name in OURS:
+                        row = measure_ours(name, work, seed)
+                    else:
+                        peer = PEERS[NAMES.index(name)]
+                        row = measure(peer, work, cache or default_cache(), install=not no_install, limit_s=limit)
+                rows.append(row)
+                console.print(line(row), markup=False, highlight=False)
+    console.print(table(rows))
+    for text in verdicts(rows):
+        console.print(text, markup=False)
+    content = results.body("peers", seed, rows, load, probes=probes, quoted=list(QUOTED))
+    console.print(f"seed {seed}; other programs used {load.others:.2f} cores during the run", highlight=False)
+    if file is not None:
+        results.write(file, content)
+
+
+def line(row: dict[str, Any]) -> str:
+    """What one row says, as it is measured."""
+    start = f"{row['title']}, M = {row['entries']}: "
+    if "skipped" in row:
+        return start + f"skipped, {row['skipped']}"
+    return start + f"{row['wall_s'] * 1e3:.0f} ms wall, {row['cpu_s'] * 1e3:.0f} ms CPU"
+
+
+def table(rows: list[dict[str, Any]]) -> Table:
+    """All rows that have figures."""
+    out = Table(title="One question: all parties together")
+    for name in ("who", "M", "wall ms", "CPU ms", "client bytes", "bytes between", "exact", "scores known to"):
+        out.add_column(name, justify="left" if name in ("who", "scores known to") else "right")
+    for row in rows:
+        if "skipped" in row:
+            out.add_row(row["title"], str(row["entries"]), "-", "-", "-", "-", "-", row["score_known_to"])
+            continue
+        out.add_row(
+            row["title"],
+            f"{row['entries']:,}",
+            f"{row['wall_s'] * 1e3:,.1f}",
+            f"{row['cpu_s'] * 1e3:,.1f}",
+            f"{row['bytes_client']:,}",
+            f"{row['bytes_peer']:,}",
+            "yes" if row["exact"] else "NO",
+            row["score_known_to"],
+        )
+    for row in QUOTED:
+        out.add_row(
+            str(row["title"]),
+            f"{row['entries']:,}",
+            f"{float(str(row['wall_s'])) * 1e3:,.0f}",
+            "-",
+            "-",
+            f"{row['bytes_peer']:,}",
+            "-",
+            str(row["score_known_to"]),
+        )
+    return out
+
+
+def verdicts(rows: list[dict[str, Any]]) -> list[str]:
+    """Packed against each other row of the same size: the ratios, and what a faster one gives up."""
+    out = []
+    ours = {row["entries"]: row for row in rows if row["name"] == "packed" and "skipped" not in row}
+    for row in rows:
+        base = ours.get(row["entries"])
+        if base is None or row is base or "skipped" in row:
+            continue
+        wall, cpu = row["wall_s"] / base["wall_s"], row["cpu_s"] / base["cpu_s"]
+        who = f"M = {row['entries']:,}: {row['title']}"
+        if wall >= 1:
+            out.append(f"{who} takes {wall:.3g} times the wall time and {cpu:.3g} times the CPU of packed")
+        else:
+            out.append(
+                f"{who} is {1 / wall:.3g} times faster than packed by the clock. Gallery protected: {row['gallery']}; "
+                f"minimum: {row['minimum']}; scores known to {row['score_known_to']}; {row['trust']}"
+            )
+    return out

@@ -1,0 +1,65 @@
+"""One peer on one workload."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pura_bench.peers.environment import Unavailable, prepare, run_script
+from pura_bench.peers.registry import Peer
+from pura_bench.workload import SCALE, Workload
+
+FACTS = ("query", "gallery", "minimum", "threshold", "score_known_to", "trust")
+_LINK = re.compile(r"Link details: total send bytes (\d+)")
+
+
+def facts(peer: Peer) -> dict[str, str]:
+    """What it protects from whom."""
+    return {name: getattr(peer, name) for name in FACTS}
+
+
+def measure(peer: Peer, work: Workload, cache: Path, *, install: bool, limit_s: float) -> dict[str, Any]:
+    """A row of the result. One that is not available says why and has no figures."""
+    entries, dimension = work.gallery.shape
+    row: dict[str, Any] = {
+        "name": peer.name,
+        "title": peer.title,
+        "entries": entries,
+        "dimension": dimension,
+        "packages": [*peer.packages, *peer.loose],
+        **facts(peer),
+    }
+    try:
+        expected = peer.slow * entries * dimension / 128 * len(work.questions)
+        if expected > limit_s:
+            raise Unavailable(f"left out: about {expected:.0f} s at this size, and the limit is {limit_s:.0f} s")
+        row |= _run(peer, work, prepare(peer, cache, install=install), limit_s)
+    except Unavailable as error:
+        row["skipped"] = str(error)
+    return row
+
+
+def _run(peer: Peer, work: Workload, python: Path, limit_s: float) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        given, result = Path(folder) / "workload.npz", Path(folder) / "result.json"
+        np.savez(
+            given,
+            gallery=work.gallery.astype(np.int16),
+            probes=work.questions.astype(np.int16),
+            tau=work.tau,
+            scale=SCALE,
+        )
+        said = run_script(python, peer.script, given, result, limit_s)
+        out: dict[str, Any] = json.loads(result.read_text())
+    links = [int(found) for found in _LINK.findall(said)]
+    if links:  # what both parties sent in the last run
+        out["bytes_peer"] = sum(links[-2:])
+    answers = out.pop("answers")
+    rights = [work.right(i, None if answer < 0 else answer) for i, answer in enumerate(answers)]
+    out["exact"] = len(rights) == len(work.questions) and all(rights)
+    return out

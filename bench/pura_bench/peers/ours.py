@@ -1,0 +1,61 @@
+"""Our engines on the peers' workload, in the same run: real processes with mTLS on loopback, as deployed."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pura.errors import PuraError
+from pura_bench.speed.measure import Cell, measure
+from pura_bench.workload import Workload
+
+OURS = ("packed", "published")
+PUBLISHED_LIMIT = 100
+"""The published protocols take about 0.1 s of CPU an entry: above this size, they are measured here and scaled up."""
+
+_FACTS = {
+    "query": "yes",
+    "gallery": "yes",
+    "minimum": "yes",
+    "threshold": "yes",
+    "trust": "two servers that do not collude, no helper",
+}
+_KNOWN = {"packed": "nobody", "published": "nobody; S2 learns the magnitude of differences"}
+
+
+def measure_ours(engine: str, work: Workload, seed: int, folder: Path | None = None) -> dict[str, Any]:
+    """A row like a peer's. `folder` keeps the galleries for another run."""
+    entries, dimension = work.gallery.shape
+    row: dict[str, Any] = {
+        "name": engine,
+        "title": f"Pura, engine {engine}",
+        "entries": entries,
+        "dimension": dimension,
+        "packages": [],
+        **_FACTS,
+        "score_known_to": _KNOWN[engine],
+    }
+    size = min(entries, PUBLISHED_LIMIT) if engine == "published" else entries
+    with tempfile.TemporaryDirectory(prefix="pura-peers-") as temporary:
+        cell = Cell(engine, size, dimension, 2048, 0, probes=len(work.questions) if size == entries else 1)
+        try:
+            got = measure(cell, folder or Path(temporary), seed)
+        except (PuraError, OSError, ImportError) as error:
+            return row | {"skipped": str(error).splitlines()[0] if str(error) else repr(error)}
+    scale = entries / size
+    if scale > 1:
+        row["scaled_from"] = size
+    enrolment = got["enrolment"]
+    return row | {
+        "wall_s": got["wall_s"] * scale,
+        "cpu_s": (got["cpu_s_s1"] + got["cpu_s_s2"]) * scale + got["cpu_s_client"],
+        "offline_cpu_s": got["cpu_s_offline"] * scale,
+        "bytes_client": got["bytes_client"],
+        "bytes_peer": round(got["bytes_peer"] * scale),
+        "rounds": got["rounds"],
+        "memory_bytes": got["memory_bytes_s1"] + got["memory_bytes_s2"],
+        "setup_s": enrolment.get("wall_s", 0.0),
+        "setup_cpu_s": enrolment.get("cpu_s_s1", 0.0) + enrolment.get("cpu_s_s2", 0.0),
+        "exact": got["exact"],
+    }

@@ -1,0 +1,173 @@
+"""`pura bench speed`."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pura.errors import PuraError
+from pura_bench import results
+from pura_bench.screen import wide
+from pura_bench.speed import fit, plan
+from pura_bench.speed.measure import PLAINTEXT, Cell, measure
+from pura_bench.speed.network import NETWORKS
+
+ENGINES = (plan.PACKED, plan.PUBLISHED, PLAINTEXT)
+SIZES = (1000, 10_000)
+"""Where engine published is extrapolated to."""
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Small galleries: some 2 minutes on 2 cores.")
+@click.option("--engine", "engines", type=click.Choice(ENGINES), multiple=True, help="With --entries; default: all.")
+@click.option(
+    "--entries", type=click.IntRange(1, 1_000_000), multiple=True, help="Measure these sizes of gallery only."
+)
+@click.option(
+    "--dimension", "dimensions", type=click.IntRange(2, 4096), multiple=True, default=(128,), show_default=True
+)
+@click.option("--bits", type=click.Choice(["2048", "3072"]), multiple=True, default=("2048",), show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 1024),
+    multiple=True,
+    default=(1,),
+    show_default=True,
+    help="0: one for each core.",
+)
+@click.option(
+    "--network", "networks", type=click.Choice(list(NETWORKS)), multiple=True, default=("loopback",), show_default=True
+)
+@click.option("--probes", type=click.IntRange(1, 1000), default=4, show_default=True, help="Questions, with --entries.")
+@click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--work", type=click.Path(path_type=Path, file_okay=False), help="Keep the enrolled galleries here for another run."
+)
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows here too.")
+def speed(
+    quick: bool,
+    engines: tuple[str, ...],
+    entries: tuple[int, ...],
+    dimensions: tuple[int, ...],
+    bits: tuple[str, ...],
+    workers: tuple[int, ...],
+    networks: tuple[str, ...],
+    probes: int,
+    seed: int,
+    work: Path | None,
+    file: Path | None,
+) -> None:
+    """Both engines and the plaintext limit in one run, in two real server processes.
+
+    Without options the full run, which takes more than an hour; --quick for a look; --entries for sizes of your own.
+    cpu_s_s1 and cpu_s_s2 are the CPU seconds of each server and its workers from question to answer, cpu_s_offline
+    what both spend afterwards until their offline material is full again, wall_s what the client waits, label included.
+    Every answer is compared with plain integers. lan is 0.5 ms there and back, wan 20 ms and 100 Mbit/s, by a relay
+    that really waits, on the links from client to S1 and from S1 to S2.
+    """
+    if entries:
+        lengths = [int(b) for b in bits]
+        cells = plan.custom(engines or ENGINES, entries, dimensions, lengths, workers, networks, probes)
+    else:
+        cells = plan.quick() if quick else plan.full()
+    console = wide()
+    rows: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    with contextlib.ExitStack() as stack:
+        folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pura-speed-")))
+        load = stack.enter_context(results.watch_load())
+        bar = stack.enter_context(_bar(console))
+        task = bar.add_task("", total=len(cells))
+        for cell in cells:
+            bar.update(task, description=str(cell))
+            began = time.monotonic()
+            try:
+                row = measure(cell, folder, seed, lambda text: bar.update(task, description=text))
+            except (PuraError, OSError, ImportError) as error:
+                failed.append({"cell": str(cell), "reason": str(error).splitlines()[0] if str(error) else repr(error)})
+                bar.console.print(f"{cell}: not measured, {failed[-1]['reason']}", markup=False, highlight=False)
+            else:
+                rows.append(row)
+                bar.console.print(_line(cell, row, time.monotonic() - began), markup=False, highlight=False)
+            bar.advance(task)
+    rows += fit.extrapolate(rows, SIZES) if not entries else []
+    costs, ratios = fit.per_entry(rows), fit.ratios(rows)
+    content = results.body("speed", seed, rows, load, failed=failed, per_entry=costs, ratios=ratios)
+    for table in (_rows(rows), _costs(costs)):
+        console.print(table)
+    for one in ratios:
+        console.print(f"{one['text']}: {one['ratio']:.3g}", highlight=False)
+    machine = content["machine"]
+    console.print(
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['bigint']}, seed {seed}; other programs used "
+        f"{load.others:.2f} cores during the run",
+        highlight=False,
+    )
+    if file is not None:
+        results.write(file, content)
+    if not all(row["exact"] in (True, None) for row in rows) or (failed and not rows):
+        click.get_current_context().exit(1)
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=console, transient=True)
+
+
+def _line(cell: Cell, row: dict[str, Any], seconds: float) -> str:
+    return (
+        f"{cell}: {row['wall_s'] * 1e3:,.1f} ms wall, {fit.online(row) * 1e3:,.1f} ms CPU, "
+        f"{'exact' if row['exact'] else 'WRONG'} ({seconds:.0f} s)"
+    )
+
+
+def _rows(rows: list[dict[str, Any]]) -> Table:
+    out = Table(title="One question")
+    out.add_column("engine")
+    names = ("M", "D", "bits", "workers", "network", "S1 ms", "S2 ms", "offline ms", "wall ms", "client B", "peer B")
+    for name in (*names, "rounds", "exact"):
+        out.add_column(name, justify="right")
+    for row in rows:
+        out.add_row(
+            row["engine"] + (" *" if row["extrapolated"] else ""),
+            f"{row['M']:,}",
+            str(row["D"]),
+            str(row["key_bits"] or "-"),
+            "all" if row["workers"] == 0 else str(row["workers"]),
+            row["network"],
+            *(f"{row[name] * 1e3:,.1f}" for name in ("cpu_s_s1", "cpu_s_s2", "cpu_s_offline", "wall_s")),
+            f"{row['bytes_client']:,}",
+            f"{row['bytes_peer']:,.0f}",
+            str(row.get("rounds", "-")),
+            {True: "yes", False: "NO", None: "-"}[row["exact"]],
+        )
+    if any(row["extrapolated"] for row in rows):
+        out.caption = "* extrapolated, not measured"
+    return out
+
+
+def _costs(costs: list[dict[str, Any]]) -> Table:
+    out = Table(title="CPU of both servers for one entry and question, at the largest size")
+    for name in ("engine", "D", "bits", "workers", "M", "online ms", "offline ms", "slope ms", "exponent of M"):
+        out.add_column(name, justify="left" if name == "engine" else "right")
+    for one in costs:
+        out.add_row(
+            one["engine"],
+            str(one["D"]),
+            str(one["key_bits"]),
+            "all" if one["workers"] == 0 else str(one["workers"]),
+            f"{one['M']:,}",
+            f"{one['cpu_ms']:,.3f}",
+            f"{one['cpu_ms_offline']:,.3f}",
+            f"{one['slope_ms']:,.3f}" if "slope_ms" in one else "-",
+            f"{one['exponent']:.2f}" if "exponent" in one else "-",
+        )
+    return out

@@ -1,0 +1,250 @@
+"""Two real server processes with a gallery of synthetic entries: made, grown, started on any network, and looked at."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from pura.crypto.keys import write_keys
+from pura.crypto.rng import SystemRng
+from pura.crypto.threshold import generate
+from pura.ids import Engine
+from pura_bench.machine import cpu_seconds, memory_bytes
+from pura_bench.speed.network import LOOPBACK, Network, Relay
+from pura_bench.workload import SCALE, Workload
+from pura_client.config import load as load_client
+from pura_client.processes import Server, free_ports, wait_ready
+from pura_client.session import Client, connect
+from pura_server.config import Collection
+from pura_server.deploy import Hosts, make
+
+FIXTURES = Path(__file__).parents[3] / "tests" / "fixtures"
+"""In a checkout: key sets test-keys-2048 and test-keys-3072."""
+READY_S = 300.0
+_LIMITS = """
+[limits]
+question_s = 7200.0
+change_s = 7200.0
+
+[budget]
+questions = 1000000
+per_hour = 1000000.0
+"""
+_WINDOW_S = 0.4
+_IDLE_CPU_S = 0.03
+_SETTLE_S = 900.0
+
+
+class Tap(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):
+    """Bytes of messages and seconds of a client's calls, by method."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+
+    def clear(self) -> None:
+        self.bytes.clear()
+        self.seconds.clear()
+
+    def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        began = time.monotonic()
+        call = continuation(details, request)
+        back = call.result().ByteSize() if call.exception() is None else 0
+        self._count(details, request.ByteSize() + back, time.monotonic() - began)
+        return call
+
+    def intercept_unary_stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        began, size = time.monotonic(), request.ByteSize()
+        for page in continuation(details, request):
+            size += page.ByteSize()
+            yield page
+        self._count(details, size, time.monotonic() - began)
+
+    def _count(self, details: Any, size: int, seconds: float) -> None:
+        name = details.method.rpartition("/")[2]
+        self.bytes[name] = self.bytes.get(name, 0) + size
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+
+class Deployment:
+    """The files of one collection with the first M entries of a workload enrolled."""
+
+    def __init__(self, folder: Path, entries: int) -> None:
+        self.folder, self.entries = folder, entries
+
+    @property
+    def s1(self) -> Path:
+        return self.folder / "s1" / "s1.toml"
+
+    @property
+    def s2(self) -> Path:
+        return self.folder / "s2" / "s2.toml"
+
+    @property
+    def client(self) -> Path:
+        return self.folder / "client" / "client.toml"
+
+    def storage(self) -> tuple[int, int]:
+        """Bytes of both data folders, and of the matching copies (block segments) alone in S1's."""
+        files = [f for side in ("s1", "s2") for f in (self.folder / side / "data").rglob("*") if f.is_file()]
+        blocks = [f for f in files if f.suffix == ".seg" and (self.folder / "s1") in f.parents]
+        return sum(f.stat().st_size for f in files), sum(f.stat().st_size for f in blocks)
+
+    def configure(self, workers: int, network: Network, ports: tuple[int, int, int]) -> list[Relay]:
+        """Write ports, workers and relays into the configuration files; the relays run already."""
+        s1, s2, metrics = ports
+        relays = [Relay(s1, network), Relay(s2, network)] if network.rtt_s or network.rate else []
+        seen1, seen2 = (relay.port for relay in relays) if relays else (s1, s2)
+        more = f"{_LIMITS}\n[workers]\ncount = {workers}\n"
+        for path, listen, extra in (
+            (self.s1, s1, f'{more}\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'),
+            (self.s2, s2, more),
+        ):
+            base = path.with_suffix(".base")
+            if not base.exists():
+                shutil.copy2(path, base)
+            text = _set(base.read_text(), "listen", f"127.0.0.1:{listen}")
+            path.write_text(_set(text, "address", f"127.0.0.1:{seen2}") + extra)
+        text = _set(self.client.read_text(), "server", f"127.0.0.1:{seen1}")
+        self.client.write_text(re.sub(r"(?m)^deadline_s = .*$", "deadline_s = 7200.0", text))
+        return relays
+
+
+def _set(text: str, key: str, value: str) -> str:
+    return re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', text)
+
+
+class Running:
+    """A started deployment and a client's session with it."""
+
+    def __init__(self, deployment: Deployment, servers: tuple[Server, Server], session: Client, tap: Tap, at: int):
+        self.deployment, self.servers, self.session, self.tap, self._metrics = deployment, servers, session, tap, at
+
+    @property
+    def pids(self) -> tuple[int, int]:
+        one, two = (server.pid for server in self.servers)
+        return one, two
+
+    def cpu(self) -> tuple[float, float]:
+        """CPU seconds of S1 and S2 with their workers, since they started."""
+        one, two = self.pids
+        return cpu_seconds(one), cpu_seconds(two)
+
+    def memory(self) -> tuple[int, int]:
+        """Peak resident bytes of S1 and S2 with their workers."""
+        one, two = self.pids
+        return memory_bytes(one), memory_bytes(two)
+
+    def settle(self) -> None:
+        """Wait until both servers are idle: their pools of offline material are full."""
+        quiet, ends = 0, time.monotonic() + _SETTLE_S
+        before = self.cpu()
+        while quiet < 2 and time.monotonic() < ends:
+            time.sleep(_WINDOW_S)
+            now = self.cpu()
+            quiet = quiet + 1 if max(now[0] - before[0], now[1] - before[1]) <= _IDLE_CPU_S else 0
+            before = now
+
+    def between(self) -> dict[str, dict[str, float]]:
+        """Rounds and bytes between the servers by method, since they started, from S1's metrics."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        out: dict[str, dict[str, float]] = {}
+        for name, method, value in re.findall(
+            r'^pura_peer_(rounds|bytes)_total\{[^}]*method="([^"]+)"[^}]*\} (\S+)$', text, re.MULTILINE
+        ):
+            kind = out.setdefault(method.lower(), {"rounds": 0.0, "bytes": 0.0})
+            kind[name] += float(value)
+        return out
+
+
+@contextlib.contextmanager
+def running(deployment: Deployment, workers: int, network: Network = LOOPBACK) -> Iterator[Running]:
+    """Both servers as processes and one client; stopped at the end."""
+    s1, s2, metrics = free_ports(3)
+    relays = deployment.configure(workers, network, (s1, s2, metrics))
+    servers = Server(deployment.s1), Server(deployment.s2)
+    tap = Tap()
+    try:
+        for server in reversed(servers):
+            server.start()
+        wait_ready(servers, deployment.client, READY_S)
+        with connect(load_client(deployment.client), interceptors=[tap]) as session:
+            yield Running(deployment, servers, session, tap, metrics)
+    finally:
+        for server in servers:
+            server.stop()
+        for relay in relays:
+            relay.close()
+
+
+def key_folder(bits: int, work: Path, fixtures: Path = FIXTURES) -> Path:
+    """The folder of a key set: the checkout's test keys, or new ones."""
+    known = fixtures / f"test-keys-{bits}"
+    if known.is_dir():
+        return known
+    made = work / f"keys-{bits}"
+    if not made.is_dir():
+        write_keys(generate(bits, SystemRng()), made)
+    return made
+
+
+def prepared(
+    work: Path, engine: Engine, bits: int, load: Workload, seed: int, progress: Callable[[int], None]
+) -> tuple[Deployment, dict[str, Any]]:
+    """The deployment with all entries of `load`, and what enrolling the missing ones cost (empty if none were).
+
+    Grown from the largest smaller one in `work`, so that a series of sizes enrols each entry once. `progress` hears
+    how many entries there are.
+    """
+    entries, dimension = load.gallery.shape
+    family = f"{engine.value}-{bits}-{dimension}-{seed}"
+    folder = work / f"{family}-{entries}"
+    if (folder / "enrolled").exists():
+        return Deployment(folder, entries), {}
+    shutil.rmtree(folder, ignore_errors=True)
+    smaller = [
+        (int(found.name.rpartition("-")[2]), found)
+        for found in work.glob(f"{family}-*")
+        if (found / "enrolled").exists() and int(found.name.rpartition("-")[2]) < entries
+    ]
+    have = 0
+    if smaller:
+        have, nearest = max(smaller)
+        shutil.copytree(nearest, folder)
+        (folder / "enrolled").unlink()
+    else:
+        collection = Collection(engine=engine, dimension=dimension, scale=SCALE, tau=load.tau, embedder="synthetic")
+        make(folder, key_folder(bits, work), collection, Hosts("127.0.0.1", "127.0.0.1", 1, 2))
+    deployment = Deployment(folder, entries)
+    with running(deployment, workers=0) as now:
+        now.settle()
+        cpu, began = now.cpu(), time.monotonic()
+        done = have
+
+        def one(outcome: Any) -> None:
+            nonlocal done
+            if outcome.error is not None:
+                raise outcome.error
+            done += 1
+            progress(done)
+
+        now.session.enroll_many(((load.embeddings[i], load.label(i)) for i in range(have, entries)), one)
+        wall, after = time.monotonic() - began, now.cpu()
+    (folder / "enrolled").touch()
+    added = entries - have
+    return deployment, {
+        "entries": added,
+        "wall_s": wall,
+        "per_s": added / wall,
+        "cpu_s_s1": after[0] - cpu[0],
+        "cpu_s_s2": after[1] - cpu[1],
+    }

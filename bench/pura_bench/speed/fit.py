@@ -1,0 +1,124 @@
+"""What follows from the rows: cost for one entry, growth with M, D and the key, ratios, and sizes not measured."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any
+
+Row = dict[str, Any]
+_COSTS = ("cpu_s_s1", "cpu_s_s2", "cpu_s_offline", "wall_s", "bytes_peer")
+
+
+def online(row: Row) -> float:
+    """CPU seconds of both servers from question to answer."""
+    return float(row["cpu_s_s1"] + row["cpu_s_s2"])
+
+
+def family(row: Row) -> tuple[str, int, int, int, str]:
+    """Everything but the size."""
+    return row["engine"], row["D"], row["key_bits"], row["workers"], row.get("network", "loopback")
+
+
+def by_family(rows: list[Row]) -> dict[tuple[str, int, int, int, str], list[Row]]:
+    """Measured rows by family, smallest first."""
+    out: dict[tuple[str, int, int, int, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        if not row["extrapolated"]:
+            out[family(row)].append(row)
+    return {key: sorted(found, key=lambda r: int(r["M"])) for key, found in out.items()}
+
+
+def extrapolate(rows: list[Row], sizes: tuple[int, ...]) -> list[Row]:
+    """Rows for sizes that engine `published` was not measured at: a straight line through its two largest sizes.
+
+    Its tournament has M - 1 comparisons and its squares are one batch an entry, so its cost is linear in M.
+    """
+    out = []
+    for (engine, d, bits, workers, network), found in by_family(rows).items():
+        if engine != "published" or len(found) < 2:
+            continue
+        low, high = found[-2], found[-1]
+        for size in sizes:
+            if size <= high["M"]:
+                continue
+            ahead = (size - low["M"]) / (high["M"] - low["M"])
+            out.append(
+                {
+                    "engine": engine,
+                    "M": size,
+                    "D": d,
+                    "key_bits": bits,
+                    "workers": workers,
+                    "network": network,
+                    "extrapolated": True,
+                    "from": [low["M"], high["M"]],
+                    **{name: low[name] + ahead * (high[name] - low[name]) for name in _COSTS},
+                    "bytes_client": high["bytes_client"],
+                    "exact": None,
+                    "stages": [],
+                }
+            )
+    return out
+
+
+def per_entry(rows: list[Row]) -> list[Row]:
+    """For each family of several sizes: CPU milliseconds an entry at the largest size, and how the cost grows.
+
+    slope_ms: of the line through the two largest sizes; exponent: of the power law through them, 1 for linear.
+    """
+    out = []
+    for (engine, d, bits, workers, network), found in by_family(rows).items():
+        if engine == "plaintext" or network != "loopback":
+            continue
+        high = found[-1]
+        entry: Row = {
+            "engine": engine,
+            "D": d,
+            "key_bits": bits,
+            "workers": workers,
+            "M": high["M"],
+            "cpu_ms": 1e3 * online(high) / high["M"],
+            "cpu_ms_offline": 1e3 * high["cpu_s_offline"] / high["M"],
+        }
+        if len(found) > 1 and online(found[-2]) > 0:
+            low = found[-2]
+            entry["slope_ms"] = 1e3 * (online(high) - online(low)) / (high["M"] - low["M"])
+            entry["exponent"] = math.log(online(high) / online(low)) / math.log(high["M"] / low["M"])
+        out.append(entry)
+    return out
+
+
+def ratios(rows: list[Row]) -> list[Row]:
+    """CPU an entry of one family over another: published over packed, D = 512 over 128, 3072 over 2048 bits."""
+    cost = {(e["engine"], e["D"], e["key_bits"], e["workers"]): e for e in per_entry(rows)}
+    out = []
+
+    def add(text: str, over: tuple[str, int, int, int], under: tuple[str, int, int, int]) -> None:
+        if over in cost and under in cost and cost[under]["cpu_ms"] > 0:
+            out.append(
+                {
+                    "text": text,
+                    "ratio": cost[over]["cpu_ms"] / cost[under]["cpu_ms"],
+                    "at": [cost[over]["M"], cost[under]["M"]],
+                }
+            )
+
+    for d in sorted({key[1] for key in cost}):
+        for bits in sorted({key[2] for key in cost}):
+            for workers in sorted({key[3] for key in cost}, reverse=True):
+                name = f"D = {d}, {bits} bits, {_workers(workers)}"
+                add(f"published / packed, {name}", ("published", d, bits, workers), ("packed", d, bits, workers))
+    for engine in ("packed", "published"):
+        for workers in sorted({key[3] for key in cost}, reverse=True):
+            for bits in (2048, 3072):
+                text = f"D = 512 / D = 128, {engine}, {bits} bits, {_workers(workers)}"
+                add(text, (engine, 512, bits, workers), (engine, 128, bits, workers))
+            for d in (128, 512):
+                text = f"3072 / 2048 bits, {engine}, D = {d}, {_workers(workers)}"
+                add(text, (engine, d, 3072, workers), (engine, d, 2048, workers))
+    return out
+
+
+def _workers(count: int) -> str:
+    return "all cores" if count == 0 else f"{count} worker{'s' if count > 1 else ''}"
