@@ -5,10 +5,11 @@ Pillow decodes files: it reports truncated ones, knows a picture's size before d
 
 from __future__ import annotations
 
+import io
 import os
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,12 +28,21 @@ Pixels = NDArray[np.uint8]
 """A picture, (H, W, 3) uint8, RGB."""
 
 
-def read(photo: str | os.PathLike[str] | NDArray[Any]) -> Pixels:
-    """The pixels of a file, or of an array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
+def read(photo: str | os.PathLike[str] | bytes | NDArray[Any]) -> Pixels:
+    """The pixels of a file, of a file's bytes, or of an array of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
 
     Arrays are uint8, or uint16 scaled to 8 bits. Raises `UnreadableImage`.
     """
-    return _from_array(photo) if isinstance(photo, np.ndarray) else _from_file(Path(photo))
+    if isinstance(photo, np.ndarray):
+        return _from_array(photo)
+    if isinstance(photo, bytes):
+        return _from_file(io.BytesIO(photo), "the picture")
+    try:
+        with Path(photo).open("rb") as file:
+            return _from_file(file, str(photo))
+    except OSError as error:
+        reason = "there is no such file" if isinstance(error, FileNotFoundError) else str(error.strerror).lower()
+        raise UnreadableImage(f"{photo} could not be read: {reason}", detail=str(error)) from error
 
 
 def _from_array(array: NDArray[Any]) -> Pixels:
@@ -64,23 +74,21 @@ def _check_size(width: int, height: int) -> None:
         raise UnreadableImage(f"the picture has only {width} x {height} pixels")
 
 
-def _from_file(path: Path) -> Pixels:
+def _from_file(file: IO[bytes], name: str) -> Pixels:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's are about sizes, checked here, and about odd metadata
-            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 _check_size(*image.size)
                 image.load()
                 return _to_rgb(ImageOps.exif_transpose(image))
     except UnreadableImage:
         raise
     except OSError as error:
-        reason = "there is no such file" if isinstance(error, FileNotFoundError) else "it is not a whole picture"
-        if isinstance(error, IsADirectoryError | PermissionError):
-            reason = str(error.strerror).lower()
-        raise UnreadableImage(f"{path} could not be read: {reason}", detail=str(error)) from error
+        raise UnreadableImage(f"{name} could not be read: it is not a whole picture", detail=str(error)) from error
     except Exception as error:
-        raise UnreadableImage(f"{path} could not be read as a picture", detail=repr(error)) from error
+        # decoders fail in many ways on hostile bytes
+        raise UnreadableImage(f"{name} could not be read as a picture", detail=repr(error)) from error
 
 
 def _to_rgb(image: Image.Image) -> Pixels:

@@ -1,0 +1,1 @@
+"""How well faces are recognised: in floats, quantised, and through encryption."""

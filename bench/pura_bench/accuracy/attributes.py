@@ -1,0 +1,252 @@
+"""The invariance table: what light, blur, weather and the like do to embeddings and decisions.
+
+For a photo, its embedding e, and e' of the same photo altered: the displacement ||e' - e|| is set against the distance
+between different people, E ||e_i - e_j||. An attribute that moves faces all in one direction, rather than each in its
+own, shows as a consistency ||E (e' - e)|| / E ||e' - e|| near 1; such a shift could be taken out again.
+
+The attributes are synthetic: they vary one thing at a time on photos that are good, which real weather does not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pura.errors import NoFace
+from pura.face import align, images
+from pura.face.detect import Face
+from pura.face.images import Pixels
+from pura.face.pipeline import FacePipeline
+from pura.params import Metric
+from pura_bench.accuracy.embeddings import Embedded, central_crop, central_face, normalised
+from pura_bench.accuracy.evaluate import Scorer
+from pura_bench.accuracy.metrics import Rate
+
+Draw = np.random.Generator
+Change = Callable[[Pixels, Face, float, Draw], NDArray[Any]]
+
+
+def brightness(image: Pixels, face: Face, factor: float, draw: Draw) -> NDArray[Any]:
+    """All values times a factor."""
+    return image * factor
+
+
+def contrast(image: Pixels, face: Face, factor: float, draw: Draw) -> NDArray[Any]:
+    """Distances from the picture's mean times a factor."""
+    mean = float(image.mean())
+    return np.asarray(mean + (image.astype(np.float64) - mean) * factor)
+
+
+def blur(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[Any]:
+    """Gaussian, sigma as a percentage of the face's width."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), share / 100 * face.side))
+
+
+def noise(image: Pixels, face: Face, sigma: float, draw: Draw) -> NDArray[Any]:
+    """Gaussian noise in each channel, sigma in grey levels."""
+    return image + draw.normal(0, sigma, image.shape)
+
+
+def jpeg(image: Pixels, face: Face, quality: float, draw: Draw) -> NDArray[Any]:
+    """Encoded at a quality and decoded again."""
+    _, body = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(quality)])
+    return np.asarray(cv2.imdecode(body, cv2.IMREAD_COLOR))[:, :, ::-1]
+
+
+def rotation(image: Pixels, face: Face, degrees: float, draw: Draw) -> NDArray[Any]:
+    """The whole photo turned about the face, to either side."""
+    x, y, w, h = face.box
+    turn = cv2.getRotationMatrix2D((x + w / 2, y + h / 2), degrees * draw.choice([-1, 1]), 1.0)
+    return np.asarray(cv2.warpAffine(image, turn, image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE))
+
+
+def occlusion(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[Any]:
+    """A grey square at a random place on the face, of a percentage of the area of its box."""
+    x, y, w, h = face.box
+    side = np.sqrt(share / 100 * w * h)
+    left, top = x + draw.uniform(0, max(0.0, w - side)), y + draw.uniform(0, max(0.0, h - side))
+    out = image.copy()
+    out[max(0, int(top)) : max(0, int(top + side)), max(0, int(left)) : max(0, int(left + side))] = 128
+    return out
+
+
+def mask(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[Any]:
+    """A grey cover from the chin up to a percentage of the way from the mouth to the eyes, like a face mask."""
+    x, y, w, h = face.box
+    eyes, mouth = face.landmarks[:2, 1].mean(), face.landmarks[3:, 1].mean()
+    top = mouth - share / 100 * (mouth - eyes)
+    out = image.copy()
+    out[max(0, int(top)) : max(0, int(y + h)), max(0, int(x)) : max(0, int(x + w))] = 128
+    return out
+
+
+def haze(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[Any]:
+    """Scattered light: a percentage of each value is replaced by pale grey, more in some places than in others."""
+    clouds = cv2.resize(draw.uniform(0.8, 1.2, (6, 6)), image.shape[1::-1], interpolation=cv2.INTER_CUBIC)[..., None]
+    veil = np.clip(share / 100 * clouds, 0, 1)
+    return np.asarray(image * (1 - veil) + 225 * veil)
+
+
+def rain(image: Pixels, face: Face, streaks: float, draw: Draw) -> NDArray[Any]:
+    """Bright slanted streaks, so many for each 10,000 pixels, with the dullness of a wet day."""
+    height, width = image.shape[:2]
+    layer: NDArray[Any] = np.zeros((height, width), np.float32)
+    slant = draw.uniform(-0.25, 0.25)
+    for _ in range(int(streaks * height * width / 1e4)):
+        x, y = draw.uniform(0, width), draw.uniform(-0.1 * height, height)
+        length = draw.uniform(0.06, 0.14) * height
+        cv2.line(layer, (int(x), int(y)), (int(x + slant * length), int(y + length)), float(draw.uniform(0.3, 0.8)), 1)
+    layer = np.asarray(cv2.GaussianBlur(layer, (0, 0), 0.7))[..., None]
+    return image * 0.9 * (1 - layer) + 230 * layer
+
+
+@dataclasses.dataclass(frozen=True)
+class Attribute:
+    """A way to alter photos, at levels of growing strength."""
+
+    name: str
+    unit: str
+    change: Change
+    levels: tuple[float, ...]
+
+    def apply(self, image: Pixels, face: Face, level: float, draw: Draw) -> Pixels:
+        """The altered photo, of the same size."""
+        out: Pixels = np.rint(np.clip(self.change(image, face, level, draw), 0, 255)).astype(np.uint8)
+        return out
+
+
+ATTRIBUTES = (
+    Attribute("darker", "factor", brightness, (0.6, 0.3, 0.15)),
+    Attribute("brighter", "factor", brightness, (1.4, 1.8, 2.5)),
+    Attribute("less contrast", "factor", contrast, (0.6, 0.3, 0.15)),
+    Attribute("blur", "sigma, % of the face's width", blur, (1.0, 2.0, 4.0)),
+    Attribute("noise", "sigma, grey levels", noise, (10, 25, 50)),
+    Attribute("JPEG", "quality", jpeg, (50, 20, 8)),
+    Attribute("rotation", "degrees", rotation, (10, 25, 45)),
+    Attribute("occlusion", "% of the face", occlusion, (5, 15, 30)),
+    Attribute("mask", "% of mouth to eyes", mask, (20, 50, 75)),
+    Attribute("haze", "% veil", haze, (30, 60, 80)),
+    Attribute("rain", "streaks in 10,000 pixels", rain, (10, 30, 80)),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """Genuine pairs: the first photos as enrolled, the second to be altered; all of them with a face."""
+
+    enrolled: NDArray[np.int64]
+    asked: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, embedded: Embedded, size: int, seed: int) -> Sample:
+        """Up to `size` genuine pairs, drawn by a seed."""
+        pairs = embedded.data.pairs[embedded.data.same]
+        pairs = pairs[embedded.found[pairs].all(1)]
+        drawn = np.random.default_rng(seed).permutation(len(pairs))[:size]
+        return cls(*pairs[np.sort(drawn)].T)
+
+
+def invariance(
+    embedded: Embedded,
+    faces: FacePipeline,
+    threshold: float,
+    size: int,
+    seed: int,
+    progress: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """The table. threshold: the least cosine, or the largest distance.
+
+    False matches are of altered photos with the enrolled photos of all other people of the sample.
+    """
+    data, metric = embedded.data, embedded.metric
+    sample = Sample.of(embedded, size, seed)
+    gallery, plain = embedded.vectors[sample.enrolled], embedded.vectors[sample.asked]
+    people = data.people if data.people is not None else np.arange(len(data.photos)) // 2
+    judge = _Judge(gallery, people[sample.enrolled], people[sample.asked], threshold, metric)
+    between = np.linalg.norm(gallery[:, None] - plain[None], axis=2)[judge.others.T]
+    base = judge(plain)
+    rows = []
+    for attribute in ATTRIBUTES:
+        for level in attribute.levels:
+            # each row draws for itself: one can be run again alone
+            draw = np.random.default_rng([seed, zlib.crc32(attribute.name.encode()), int(level * 1000)])
+            moved = np.full(plain.shape, np.nan)
+            for k, place in enumerate(sample.asked):
+                moved[k] = _altered(data.photos[place], data.aligned, attribute, level, draw, faces)
+                progress()
+            moved = normalised(moved, metric)
+            rows.append({"attribute": attribute.name, "unit": attribute.unit, "level": level}
+                        | _row(plain, moved, float(between.mean())) | judge(moved))  # fmt: skip
+    return {
+        "pairs": len(plain),
+        "threshold": threshold,
+        "distance_between_people": float(between.mean()),
+        "distance_within_people": float(np.linalg.norm(gallery - plain, axis=1).mean()),
+        "unaltered": base,
+        "rows": rows,
+    }
+
+
+def _altered(
+    photo: Any, aligned: bool, attribute: Attribute, level: float, draw: Draw, faces: FacePipeline
+) -> NDArray[np.float64]:
+    """The embedding of a photo after a change; NaN when the face is not found any more."""
+    image = images.read(photo)
+    size = faces.spec.input_size
+    if aligned:
+        face = Face((0.0, 0.0, float(size), float(size)), align.TEMPLATE * (size / align.TEMPLATE_SIZE), 1.0)
+        crop: Pixels | None = attribute.apply(image, face, level, draw)
+    else:
+        try:
+            crop = central_crop(attribute.apply(image, central_face(image, faces), level, draw), faces)
+        except NoFace:
+            crop = None
+    if crop is None:
+        return np.full(faces.spec.dimension, np.nan)
+    return faces.embed_aligned(crop[None]).astype(np.float64).reshape(-1)
+
+
+def _row(plain: NDArray[np.float64], moved: NDArray[np.float64], between: float) -> dict[str, Any]:
+    shift = (moved - plain)[~np.isnan(moved[:, 0])]
+    if not len(shift):
+        return {"displacement": None, "relative": None, "consistency": None}
+    length = float(np.linalg.norm(shift, axis=1).mean())
+    return {
+        "displacement": length,
+        "relative": length / between,
+        "consistency": float(np.linalg.norm(shift.mean(0))) / length if length else 0.0,
+    }
+
+
+class _Judge:
+    """The decisions about asked photos at a fixed threshold."""
+
+    def __init__(
+        self,
+        gallery: NDArray[np.float64],
+        enrolled: NDArray[np.int64],
+        asked: NDArray[np.int64],
+        threshold: float,
+        metric: Metric,
+    ) -> None:
+        self._gallery, self._score = gallery, Scorer(metric)
+        self._at = threshold if metric is Metric.COSINE else -threshold
+        self.others = asked[:, None] != enrolled[None]
+        """(asked, enrolled): pairs of different people."""
+
+    def __call__(self, asked: NDArray[np.float64]) -> dict[str, Any]:
+        """Faces not found, false non-matches (those included) and false matches."""
+        scores = self._score(asked, self._gallery)
+        hit = scores >= self._at
+        genuine = np.diagonal(hit)
+        return {
+            "not_found": int(np.isnan(asked[:, 0]).sum()),
+            "fnmr": Rate(int((~genuine).sum()), len(genuine)).as_dict(),
+            "fmr": Rate(int(hit[self.others].sum()), int(self.others.sum())).as_dict(),
+        }

@@ -1,0 +1,201 @@
+"""`pura bench accuracy`: recognition in floats, quantised, altered and through encryption, on one data set."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pura import policy as policies
+from pura.crypto.paillier import STRENGTHS
+from pura.errors import BadConfig, PuraError
+from pura.face.pipeline import FacePipeline
+from pura.face.spec import SFACE, DetectorSpec, EmbedderSpec
+from pura.ids import Engine
+from pura.policy import Policy
+from pura_bench import results
+from pura_bench.accuracy import attributes, datasets, encrypted, evaluate
+from pura_bench.accuracy import report as tables
+from pura_bench.accuracy.embeddings import Embedded, embed
+from pura_bench.accuracy.fit import fit
+
+
+@click.command()
+@click.option("--data", default="orl", show_default=True, help=f"One of {', '.join(datasets.FORMS)}.")
+@click.option("--fmr", default=1e-4, show_default=True, help="Wanted false match rate, for the threshold.")
+@click.option("--scale", default=512, show_default=True, type=click.IntRange(16, 4096), help="S of the policy.")
+@click.option("--policy", type=click.Path(path_type=Path), help="Use this threshold; none is fitted.")
+@click.option("--write-policy", type=click.Path(path_type=Path), help="Write the fitted threshold here.")
+@click.option("--attributes", "altered", default=100, show_default=True, help="Pairs in the invariance table; 0: none.")
+@click.option("--encrypted", "through", default=0, show_default=True, help="Pairs through two real servers.")
+@click.option("--engine", default=Engine.PACKED.value, show_default=True, type=click.Choice([e.value for e in Engine]))
+@click.option("--bits", default="3072", show_default=True, type=click.Choice([str(b) for b in STRENGTHS]))
+@click.option("--embedder", type=click.Path(path_type=Path), help="TOML file with the tables [embedder], [detector].")
+@click.option("--radius", default=1.0, show_default=True, help="Euclidean models: the longest embedding.")
+@click.option("--seed", default=1, show_default=True, help="Seed of samples, noise and intervals.")
+@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too.")
+def accuracy(data: str, file: Path | None, **options: Any) -> None:
+    """How well faces are recognised: in floats, quantised at S = 16 ... 1024, altered, and through encryption.
+
+    The threshold is fitted for a wanted false match rate on the data set's training half if it has one (LFW View 1),
+    else on the same photos; it can be written as a policy file that `pura-server init --policy` takes. Embeddings are
+    kept in the user's cache.
+    """
+    console = Console()
+    try:
+        run = Run(data, console, **options)
+        with results.watch_load() as load:
+            found = run.measure()
+    except PuraError as error:
+        raise click.ClickException(f"{error} [{error.code}]") from error
+    body = results.body("accuracy", run.seed, found.pop("rows"), load, **found)
+    body["machine"]["command"] = run.command
+    body["machine"]["versions"]["opencv"] = version("opencv-python-headless")
+    for title, table in summary(body):
+        table.title = title
+        console.print(table)
+    if file is not None:
+        results.write(file, body)
+
+
+class Run:
+    """One data set, from photos to figures."""
+
+    def __init__(self, data: str, console: Console, **options: Any) -> None:
+        self.data, self.console, self.seed = data, console, int(options["seed"])
+        self.fmr, self.scale, self.radius = float(options["fmr"]), int(options["scale"]), float(options["radius"])
+        self.given: Path | None = options["policy"]
+        self.written: Path | None = options["write_policy"]
+        self.altered, self.through = int(options["altered"]), int(options["through"])
+        self.engine, self.bits = Engine(options["engine"]), int(options["bits"])
+        spec, detector = models(options["embedder"])
+        self.faces = FacePipeline(spec, detector)
+
+    @property
+    def command(self) -> str:
+        """The command of this run, without places on this machine."""
+        parts = ["pura bench accuracy", f"--data {datasets.shown(self.data)}", f"--scale {self.scale}"]
+        parts += [f"--policy {self.given.name}"] if self.given else [f"--fmr {self.fmr:g}"]
+        parts += [f"--attributes {self.altered}"]
+        if self.through:
+            parts += [f"--encrypted {self.through}", f"--engine {self.engine}", f"--bits {self.bits}"]
+        return " ".join([*parts, f"--seed {self.seed}"])
+
+    def measure(self) -> dict[str, Any]:
+        """All figures. Raises what is wrong with the data set, the models or the servers."""
+        given = policies.read(self.given) if self.given else None
+        with self._bar() as bar:
+            training, reported = datasets.load(self.data)
+            held = self._embed(bar, reported)
+            fitted = held if training is None else self._embed(bar, training)
+        policy = given or fit(fitted, self.faces.spec, self.fmr, self.scale, self.seed, self.radius)
+        check(policy, self.faces.spec)
+        if self.written:
+            policy.write(self.written)
+        at, radius = policy.threshold, policy.radius
+        with self._bar() as bar:
+            scales = sorted({*evaluate.SCALES, policy.scale})
+            task = bar.add_task("scoring", total=1 + len(scales))
+            rows = []
+            for scale in (None, *scales):
+                rows.append(evaluate.table(held, at, scale, radius))
+                if scale not in (None, scales[0], policy.scale):
+                    del rows[-1]["roc"]  # they lie on each other
+                bar.advance(task)
+        genuine, impostor = evaluate.impostors_and_genuine(held)
+        return {
+            "data_set": describe(held),
+            "fitted_on": None if given else describe(fitted),
+            "held_out": given is not None or training is not None,
+            "embedder": self.faces.spec.model_dump(mode="json", include={"name", "sha256", "dimension", "metric"}),
+            "policy": policy.model_dump(mode="json"),
+            "rows": rows,
+            "scores": evaluate.histogram(genuine, impostor),
+            "invariance": self._invariance(held, at) if self.altered else None,
+            "encrypted": self._encrypted(held, policy) if self.through else None,
+        }
+
+    def _embed(self, bar: Progress, data: datasets.DataSet) -> Embedded:
+        task = bar.add_task(f"embedding {data.name}", total=len(data.photos))
+        out = embed(data, self.faces, lambda done: bar.update(task, completed=done))
+        bar.update(task, completed=len(data.photos))
+        return out
+
+    def _invariance(self, held: Embedded, threshold: float) -> dict[str, Any]:
+        with self._bar() as bar:
+            size = min(self.altered, int(held.data.same.sum()))
+            levels = sum(len(each.levels) for each in attributes.ATTRIBUTES)
+            task = bar.add_task("altering photos", total=size * levels)
+            return attributes.invariance(
+                held, self.faces, threshold, self.altered, self.seed, lambda: bar.advance(task)
+            )
+
+    def _encrypted(self, held: Embedded, policy: Policy) -> dict[str, Any]:
+        pairs = encrypted.sample(held, self.through, self.seed)
+        with self._bar() as bar:
+            tasks = {name: bar.add_task(name, total=len(pairs)) for name in ("enrolling", "verifying")}
+            return encrypted.through_encryption(
+                held,
+                policy,
+                pairs,
+                self.engine,
+                self.bits,
+                lambda name, done, _: bar.update(tasks[name], completed=done),
+            )
+
+    def _bar(self) -> Progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        return Progress(*columns, console=self.console, transient=True)
+
+
+def models(file: Path | None) -> tuple[EmbedderSpec, DetectorSpec]:
+    """The models that a TOML file names; the defaults where it names none. Raises `BadConfig`."""
+    if file is None:
+        return SFACE, DetectorSpec()
+    try:
+        body = tomllib.loads(file.read_text())
+        tables_: list[dict[str, Any]] = [dict(body.get(name, {})) for name in ("embedder", "detector")]
+        for table in tables_:
+            if "path" in table:
+                table["path"] = file.parent / str(table["path"])
+        return EmbedderSpec(**tables_[0]) if tables_[0] else SFACE, DetectorSpec(**tables_[1])
+    except (OSError, ValueError, TypeError, ValidationError) as error:
+        raise BadConfig(f"{file}: {error}") from error
+
+
+def check(policy: Policy, spec: EmbedderSpec) -> None:
+    """Raises `BadConfig` when a policy was measured with another model."""
+    if (policy.embedder, policy.dimension, policy.metric) != (spec.name, spec.dimension, spec.metric):
+        raise BadConfig(f"the policy is for the embedder {policy.embedder!r}, not for {spec.name!r}")
+
+
+def describe(embedded: Embedded) -> dict[str, Any]:
+    """What a data set is, in numbers."""
+    data = embedded.data
+    return {
+        "name": data.name,
+        "photos": len(data.photos),
+        "people": None if data.people is None else int(data.people.max() + 1),
+        "pairs": len(data.pairs),
+        "genuine_pairs": int(data.same.sum()),
+        "without_face": int((~embedded.found).sum()),
+        "sha256": data.digest,
+    }
+
+
+def summary(body: dict[str, Any]) -> list[tuple[str, Table]]:
+    """The same tables as the report's, for a terminal."""
+    out = []
+    for title, rows in tables.tables(body):
+        table = Table(*rows[0])
+        for row in rows[1:]:
+            table.add_row(*row)
+        out.append((title, table))
+    return out

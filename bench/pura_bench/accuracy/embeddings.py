@@ -1,0 +1,116 @@
+"""The embeddings of a data set, once for each model: later runs take them from the user's cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pura.errors import NoFace
+from pura.face import align, images
+from pura.face.detect import Face
+from pura.face.download import cache_folder, write_atomically
+from pura.face.images import Pixels
+from pura.face.pipeline import FacePipeline
+from pura.params import Metric
+from pura_bench.accuracy.datasets import DataSet
+
+VERSION = 1
+"""Raise it when detection or alignment change."""
+BATCH = 16
+
+Vectors = NDArray[np.float64]
+"""(n, D); of unit length under the cosine metric. A row of NaN: no face was found."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+    """A data set with its embeddings."""
+
+    data: DataSet
+    vectors: Vectors
+    metric: Metric
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """(n,): on which photos a face was found."""
+        return ~np.isnan(self.vectors[:, 0])
+
+
+def embed(data: DataSet, faces: FacePipeline, progress: Callable[[int], None] = lambda _: None) -> Embedded:
+    """The embeddings of all photos, from the cache where they are known. `progress` hears how many are done."""
+    path = cache_folder() / "bench" / f"embeddings-{_key(data, faces)}.npz"
+    vectors = _cached(path, len(data.photos), faces.spec.dimension)
+    if vectors is None:
+        vectors = _embed(data, faces, progress)
+        body = io.BytesIO()
+        np.savez_compressed(body, vectors=vectors)
+        write_atomically(path, body.getvalue())
+    return Embedded(data, normalised(vectors, faces.spec.metric), faces.spec.metric)
+
+
+def normalised(vectors: Vectors, metric: Metric) -> Vectors:
+    """Of unit length under the cosine metric."""
+    if metric is Metric.EUCLIDEAN:
+        return vectors
+    out: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return out
+
+
+def _key(data: DataSet, faces: FacePipeline) -> str:
+    model = faces.spec.model_dump_json(exclude={"path"})
+    return hashlib.sha256(f"{VERSION} {data.digest} {data.aligned} {model}".encode()).hexdigest()[:32]
+
+
+def _cached(path: Path, photos: int, dimension: int) -> Vectors | None:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            vectors: Vectors = content["vectors"].astype(np.float64)
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+    return vectors if vectors.shape == (photos, dimension) else None
+
+
+def _embed(data: DataSet, faces: FacePipeline, progress: Callable[[int], None]) -> Vectors:
+    out = np.full((len(data.photos), faces.spec.dimension), np.nan)
+    places: list[int] = []
+    crops: list[Pixels] = []
+    for i, photo in enumerate(data.photos):
+        pixels = images.read(photo)
+        crop = pixels if data.aligned else central_crop(pixels, faces)
+        if crop is not None:
+            places.append(i)
+            crops.append(crop)
+        if len(crops) == BATCH or (crops and i == len(data.photos) - 1):
+            out[places] = faces.embed_aligned(np.stack(crops))
+            places, crops = [], []
+        progress(i + 1)
+    return out
+
+
+def central_face(image: Pixels, faces: FacePipeline) -> Face:
+    """The face nearest to the middle: in LFW, whoever the photo is labelled with. Raises `NoFace`."""
+    found = faces.detector.find(image)
+    if not found:
+        raise NoFace()
+    middle = np.array([image.shape[1], image.shape[0]]) / 2
+
+    def off_centre(face: Face) -> float:
+        x, y, w, h = face.box
+        return float(np.hypot(x + w / 2 - middle[0], y + h / 2 - middle[1]))
+
+    return min(found, key=off_centre)
+
+
+def central_crop(image: Pixels, faces: FacePipeline) -> Pixels | None:
+    """The aligned crop of the face nearest to the middle; None without a face. Small and blurred ones count too: what
+    the client would refuse belongs into the figures."""
+    try:
+        return align.crop(image, central_face(image, faces).landmarks, faces.spec.input_size)
+    except NoFace:
+        return None

@@ -1,0 +1,147 @@
+"""Pairs through the encrypted system itself: real keys, two server processes, mTLS, engine and key length as asked.
+
+The first photo of each pair is enrolled, the second verified against it; every decision must be the one of plain
+integers, ||x - y||^2 <= tau.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pura.crypto.encoding import distance2, quantise
+from pura.crypto.keys import write_keys
+from pura.crypto.rng import SystemRng
+from pura.crypto.threshold import generate
+from pura.ids import Engine, KeyId
+from pura.params import Params
+from pura.policy import Policy
+from pura_bench.accuracy.embeddings import Embedded
+from pura_client.processes import free_ports, two_servers
+from pura_client.session import Client, connect
+from pura_server.config import Collection
+from pura_server.deploy import Hosts, make
+
+DEADLINE_S = 3600.0
+_LIMITS = """
+[limits]
+question_s = 3600.0
+change_s = 7200.0
+
+[budget]
+questions = 1000000
+per_hour = 1000000.0
+"""
+
+
+def sample(embedded: Embedded, size: int, seed: int) -> NDArray[np.int64]:
+    """Places of pairs: all in order if there are no more than `size`, else as many of one person as of two, drawn by a
+    seed. Pairs with a photo without a face cannot be asked."""
+    data = embedded.data
+    usable = np.flatnonzero(embedded.found[data.pairs].all(1))
+    if len(usable) <= size:
+        return usable
+    draw = np.random.default_rng(seed)
+    parts = []
+    for flag in (True, False):
+        places = usable[data.same[usable] == flag]
+        parts.append(draw.permutation(places)[: (size + 1) // 2 if flag else size // 2])
+    return np.sort(np.concatenate(parts))
+
+
+@contextlib.contextmanager
+def deployed(policy: Policy, engine: Engine, bits: int, workers: int = 0) -> Iterator[Client]:
+    """A new collection with the policy's threshold, both servers running, and a client's session."""
+    with tempfile.TemporaryDirectory(prefix="pura-accuracy-") as name:
+        folder = Path(name)
+        write_keys(generate(bits, SystemRng()), folder / "keys")
+        collection = Collection(
+            engine=engine,
+            dimension=policy.dimension,
+            scale=policy.scale,
+            metric=policy.metric,
+            radius=policy.radius,
+            tau=policy.tau,
+            embedder=policy.embedder,
+        )
+        one, two = free_ports(2)
+        s1, s2, client = make(folder / "made", folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", one, two))
+        for path in (s1, s2):
+            path.write_text(f"{path.read_text()}{_LIMITS}\n[workers]\ncount = {workers}\n")
+        lines = client.read_text().splitlines()
+        lines = [line for line in lines if not line.startswith("deadline_s")]
+        client.write_text("\n".join([*lines, f"deadline_s = {DEADLINE_S}", ""]))
+        with two_servers(s1, s2, client, timeout_s=600.0), connect(client) as session:
+            yield session
+
+
+def through_encryption(
+    embedded: Embedded,
+    policy: Policy,
+    pairs: NDArray[np.int64],
+    engine: Engine,
+    bits: int,
+    progress: Callable[[str, int, int], None] = lambda *_: None,
+    workers: int = 0,
+) -> dict[str, Any]:
+    """The decisions of the encrypted system on pairs (places in the data set), beside those of plain integers."""
+    data, vectors = embedded.data, embedded.vectors
+    first, second = vectors[data.pairs[pairs, 0]], vectors[data.pairs[pairs, 1]]
+    plain = decisions(first, second, policy)
+    with deployed(policy, engine, bits, workers) as session:
+        began = time.monotonic()
+        done = 0
+
+        def enrolled(_: Any) -> None:
+            nonlocal done
+            done += 1
+            progress("enrolling", done, len(pairs))
+
+        for outcome in session.enroll_many(((first[k], f"pair {k}") for k in range(len(pairs))), enrolled):
+            if outcome.error is not None:
+                raise outcome.error
+        enrolling = time.monotonic() - began
+        began = time.monotonic()
+        answers = np.zeros(len(pairs), np.bool_)
+        for k in range(len(pairs)):
+            answers[k] = session.verify(second[k], f"pair {k}").match
+            progress("verifying", k + 1, len(pairs))
+        verifying = time.monotonic() - began
+    same = data.same[pairs]
+    return {
+        "engine": engine.value,
+        "bits": bits,
+        "scale": policy.scale,
+        "tau": policy.tau,
+        "threshold": policy.threshold,
+        "pairs": len(pairs),
+        "of": len(data.pairs),
+        "equal_to_plain_integers": int((answers == plain).sum()),
+        "right": int((answers == same).sum()),
+        "false_matches": int((answers & ~same).sum()),
+        "false_non_matches": int((~answers & same).sum()),
+        "enrol_s": enrolling,
+        "verify_s": verifying,
+    }
+
+
+def decisions(first: NDArray[np.float64], second: NDArray[np.float64], policy: Policy) -> NDArray[np.bool_]:
+    """What plain integers decide: the client's own quantisation, and ||x - y||^2 <= tau."""
+    params = Params(
+        KeyId(b"\0" * 16),
+        2048,
+        dimension=policy.dimension,
+        scale=policy.scale,
+        metric=policy.metric,
+        radius=policy.radius,
+        tau=policy.tau,
+    )
+    xs, ys = (np.stack([quantise(e, params) for e in each]) for each in (first, second))
+    return np.array([int(distance2(x, y[None])[0]) <= policy.tau for x, y in zip(xs, ys, strict=True)], np.bool_)

@@ -1,0 +1,85 @@
+"""A threshold that was measured: for which model, on which photos, with how many false matches.
+
+`pura bench accuracy` writes such files; `pura-server init --policy FILE` takes the threshold from one.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pura.errors import BadConfig
+from pura.params import Metric
+
+
+class Measured(BaseModel):
+    """Where a threshold comes from. The interval is at 95 %."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_set: str
+    people: int | None = None
+    impostor_pairs: int
+    false_matches: int
+    fmr: float
+    fmr_interval: tuple[float, float]
+    fmr_interval_method: str
+    genuine_pairs: int
+    fnmr: float
+    fnmr_interval: tuple[float, float]
+
+
+class Policy(BaseModel):
+    """From which score on two faces count as one person's.
+
+    threshold: the least cosine, or the largest distance under a Euclidean metric. tau: the same for quantised vectors,
+    the largest squared distance at `scale`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    embedder: str
+    embedder_sha256: str | None = None
+    dimension: int
+    metric: Metric
+    radius: float = 1.0
+    scale: int
+    threshold: float
+    tau: int = Field(ge=0)
+    wanted_fmr: float
+    measured: Measured
+
+    def write(self, path: Path) -> None:
+        """Write a TOML file."""
+        body = self.model_dump(mode="json", exclude_none=True)
+        measured: dict[str, Any] = body.pop("measured")
+        lines = [
+            "# A measured threshold: pura-server init --policy FILE",
+            *_toml(body),
+            "",
+            "[measured]",
+            *_toml(measured),
+        ]
+        path.write_text("\n".join(lines) + "\n")
+
+
+def _toml(table: dict[str, Any]) -> list[str]:
+    # JSON's strings, numbers and lists are TOML's too
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+
+
+def read(path: Path) -> Policy:
+    """A policy file. Raises `BadConfig` naming what is wrong with it."""
+    try:
+        return Policy.model_validate(tomllib.loads(path.read_text()))
+    except OSError as error:
+        raise BadConfig(f"{path} cannot be read") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path} is not a TOML file") from error
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        raise BadConfig(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
