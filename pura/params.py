@@ -14,6 +14,8 @@ from pura.ids import Engine, KeyId
 
 PROTOCOL_VERSION = 1
 MAX_TOP_K = 10
+POLICY = ("tau", "top_k", "lockout_tau", "lockout_limit")
+"""What may change without a new enrolment."""
 
 
 class Metric(enum.StrEnum):
@@ -29,7 +31,8 @@ class Params:
 
     dimension D; scale S (a unit vector has length S); metric; radius: the longest Euclidean embedding (1 for cosine);
     sigma: bits of statistical hiding of every mask (40, 64 or 80); tau: the largest squared distance, between quantised
-    vectors, that counts as a match; top_k: how many candidates identify may return; embedder: the name of the model.
+    vectors, that counts as a match; top_k: how many candidates identify may return; lockout_limit: how many questions
+    within lockout_tau of an entry are answered in a window (0: no limit); embedder: the name of the model.
     """
 
     key_id: KeyId
@@ -42,6 +45,8 @@ class Params:
     sigma: int = 40
     tau: int = 0
     top_k: int = 1
+    lockout_tau: int = 0
+    lockout_limit: int = 0
     embedder: str = "sface"
 
     def __post_init__(self) -> None:
@@ -57,6 +62,10 @@ class Params:
             raise OutOfRange("the radius must be positive")
         if not 0 <= self.tau <= 4 * self.max_norm2:
             raise OutOfRange("the threshold is outside the range of distances")
+        if not 0 <= self.lockout_limit < 1 << 16:
+            raise OutOfRange("lockout_limit must be between 0 and 65535")
+        if self.lockout_limit and not self.tau <= self.lockout_tau <= 4 * self.max_norm2:
+            raise OutOfRange("lockout_tau must be at least tau, and inside the range of distances")
 
     @property
     def max_norm2(self) -> int:
@@ -80,7 +89,7 @@ class Params:
         """SHA-256 over what stored entries depend on: not the policy, so that a new threshold needs no new
         enrolment."""
         body = dataclasses.asdict(self)
-        return _hash({name: value for name, value in body.items() if name not in ("tau", "top_k")})
+        return _hash({name: value for name, value in body.items() if name not in POLICY})
 
 
 def _hash(body: dict[str, Any]) -> bytes:

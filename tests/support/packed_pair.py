@@ -42,7 +42,7 @@ class Pair:
     """Two servers and a model of what they should know."""
 
     def __init__(self, folder: Path, *, n_bits: int = 2048, workers: Workers | None = None, **how: Any) -> None:
-        options = {k: how.pop(k) for k in ("packs", "light_packs") if k in how}
+        options = {k: how.pop(k) for k in ("packs", "light_packs", "clock", "lockout_window_s") if k in how}
         self.keys = FIXTURES / f"test-keys-{n_bits}"
         self.pk = load_public(self.keys / "public.key")
         self.params = Params(self.pk.key_id, n_bits, **how)

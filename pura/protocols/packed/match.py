@@ -4,7 +4,8 @@ through.
     1 conversion    S1 -> S2  [x + S + r]                        convert.py
     2 norm check    lo <= ||x||^2 <= hi on shares, opened        norm.py
     3 scores        2 d_i + c_i on shares, a block at a time     score.py
-    4 the nearest, within the threshold, on shares               tournament.py
+    4 entries asked near too often are left out, on shares       lockout.py, if the policy has a limit
+    5 the nearest, within the threshold, on shares               tournament.py
 
 Each server ends with its share of k handles, 8 bytes each; what it does with it is the server's business.
 """
@@ -17,8 +18,9 @@ import numpy as np
 
 from pura.bigint import Z
 from pura.errors import InvalidTemplate
-from pura.protocols.packed import norm, score, tournament
+from pura.protocols.packed import lockout, norm, score, tournament
 from pura.protocols.packed.convert import convert_s1, convert_s2
+from pura.protocols.packed.lockout import Ledger, Limit
 from pura.protocols.packed.pack import PackS1, PackS2, Targets, give_products, parts_of, take_products
 from pura.protocols.packed.score import Words, distance_keys
 from pura.protocols.packed.select import Candidates
@@ -35,14 +37,34 @@ def contest_for(side: Side, entries: int, fan_in: int) -> Contest:
     return Contest(entries, side.columns.slot_bits, side.params.top_k, fan_in)
 
 
+def limit_for(side: Side) -> Limit | None:
+    """The collection's limit on questions near one entry, if it has one."""
+    p = side.params
+    return Limit(p.lockout_tau, p.lockout_limit) if p.lockout_limit else None
+
+
 def need_for(side: Side, contest: Contest) -> Need:
     """The stock that one query takes."""
     total = norm.need(side, 1)
-    return total + tournament.need(contest) if contest.candidates else total
+    if contest.candidates:
+        total += tournament.need(contest)
+        if limit_for(side) is not None:
+            total += lockout.need(contest.candidates, contest.bits)
+    return total
 
 
-def match_s1(side: Side, template: Sequence[Z], pack: PackS1, targets: Targets, fan_in: int) -> Rounds[bytes]:
-    """S1's share of the handles. `template` is validated; the pack's stock holds what `need_for` says.
+def match_s1(
+    side: Side,
+    template: Sequence[Z],
+    pack: PackS1,
+    targets: Targets,
+    fan_in: int,
+    ledger: Ledger,
+    *,
+    new_window: bool = False,
+) -> Rounds[bytes]:
+    """S1's share of the handles. `template` is validated; the pack's stock holds what `need_for` says; `ledger` and
+    `new_window` are for a collection with a limit on questions near one entry.
 
     Raises `InvalidTemplate` for what no honest client sends; S2 then knows as much and ends too.
     """
@@ -59,10 +81,15 @@ def match_s1(side: Side, template: Sequence[Z], pack: PackS1, targets: Targets, 
     slots = yield from _scores_s1(side, pack, targets)
     keys = distance_keys(side, slots[targets.positions], targets.norms, own.value, first=True)
     entries = Candidates(keys, targets.handles)
+    if (limit := limit_for(side)) is not None:
+        epoch = side.rng.bytes(lockout.EPOCH_BYTES)
+        entries = yield from lockout.count_s1(
+            pack.stock, ledger, limit, entries, contest.bits, epoch, reset=new_window
+        )  # fmt: skip
     return _dump((yield from tournament.nearest(pack.stock, contest, entries, side.params.tau, first=True)))
 
 
-def match_s2(side: Side, pack: PackS2, targets: Targets, fan_in: int) -> Rounds[bytes | None]:
+def match_s2(side: Side, pack: PackS2, targets: Targets, fan_in: int, ledger: Ledger) -> Rounds[bytes | None]:
     """S2's share of the handles, or None when the template was refused."""
     pack.use()
     (v,) = yield from convert_s2(side, 1)
@@ -77,6 +104,8 @@ def match_s2(side: Side, pack: PackS2, targets: Targets, fan_in: int) -> Rounds[
     slots = yield from _scores_s2(side, pack, targets, v)
     keys = distance_keys(side, slots[targets.positions], targets.norms, own.value, first=False)
     entries = Candidates(keys, np.zeros(len(targets), np.uint64))  # the handles are public: S1 brings them in
+    if (limit := limit_for(side)) is not None:
+        entries = yield from lockout.count_s2(pack.stock, ledger, limit, entries, targets.handles, contest.bits)
     return _dump((yield from tournament.nearest(pack.stock, contest, entries, side.params.tau, first=False)))
 
 

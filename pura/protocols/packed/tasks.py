@@ -79,7 +79,7 @@ def _digits(exponents: tuple[int, ...], window: int) -> list[list[int]]:
     return signed_digits(exponents, window)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Product:
     """prod_j G_j^(e_j) of one block."""
 
@@ -109,7 +109,7 @@ class Product:
         return [from_bytes(raw[i : i + size]) for i in range(0, len(raw), size)]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Opening:
     """(c w^N mod N^2 - 1) / N: the plaintext is masked, and w is no secret of the share's."""
 

@@ -93,7 +93,7 @@ def _minimum(stock: Stock, contest: Contest, entries: Candidates, *, first: bool
     while (n := len(entries)) > 1:
         m = min(contest.fan_in, n)
         groups = -(-n // m)
-        entries = joined(entries, _never(m * groups - n, contest.bits, first=first))
+        entries = joined(entries, never(m * groups - n, contest.bits, first=first))
         x = [entries[i * groups : (i + 1) * groups] for i in range(m)]
         wins = yield from _winners(stock, contest, x, first=first)
         base = joined(*[x[0]] * (m - 1))
@@ -140,7 +140,7 @@ def _all_of(stock: Stock, factors: Bits, *, first: bool) -> Rounds[Bits]:
 
 def _smallest(stock: Stock, contest: Contest, entries: Candidates, *, first: bool) -> Rounds[Candidates]:
     """The k nearest in order. Candidates lie as (K, lists): place r of list c at r lists + c."""
-    entries = joined(entries, _never(contest.padded - len(entries), contest.bits, first=first))
+    entries = joined(entries, never(contest.padded - len(entries), contest.bits, first=first))
     length, lists = contest.sorted_length, contest.padded // contest.sorted_length
     run = 1
     while run < length:  # bitonic sort: runs of 2, 4, ... K
@@ -213,7 +213,7 @@ def _within(stock: Stock, contest: Contest, best: Candidates, tau: int, *, first
     return (yield from select(stock, unpack_bits(plane[0], len(best)), best, contest.bits))
 
 
-def _never(count: int, bits: int, *, first: bool) -> Candidates:
+def never(count: int, bits: int, *, first: bool) -> Candidates:
     """Candidates that lose against every key and are in no threshold: the largest key, handle 0."""
     key = (1 << (bits - 1)) - 1 if first else 0
     return Candidates(np.full(count, key, np.uint64), np.zeros(count, np.uint64))

@@ -16,6 +16,7 @@ from pura.errors import NotReady, PuraError
 from pura.ids import Handle, PackId
 from pura.params import Params
 from pura.protocols.packed.extension import Ends, setup
+from pura.protocols.packed.lockout import Ledger
 from pura.protocols.packed.match import contest_for, match_s1, need_for
 from pura.protocols.packed.material import provide
 from pura.protocols.packed.pack import PackS1, give_products, make_s1, parts_of
@@ -49,15 +50,20 @@ class PackedGateway:
         *,
         packs: int = 4,
         light_packs: int = 4,
+        ledger: Ledger | None = None,
+        lockout_window_s: float = 86_400.0,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`packs` and `light_packs`: how many offline parts of queries are kept ready for identify and verify."""
+        """`packs` and `light_packs`: how many offline parts of queries are kept ready for identify and verify;
+        `ledger` and `lockout_window_s`: where and for how long questions near one entry are counted."""
         self._workers = workers or Workers()
         self._side = new_side(pk, share, params, rng, self._workers)
         self._store = store
         self._clock = clock
         self._pictures = Pictures(self._side, store)
         self._shelf = ShelfS1({Kind.FULL: packs, Kind.LIGHT: light_packs})
+        self._ledger = ledger or Ledger()
+        self._window_s, self._window_began = lockout_window_s, clock()
         self._ends: Ends | None = None
         self._round_s = 0.0
         self._changing = threading.Lock()
@@ -157,7 +163,11 @@ class PackedGateway:
         named = b"" if handles is None else dump_handles(targets.handles.tolist())
         yield from send(AskOpen(view.digest, named, query.seal_key, query.request_id, pack_id, label, fan_in))
         pack = yield from self._complete(pack, ends, label, need)
-        share = yield from match_s1(side, template, pack, targets, fan_in)
+        now = self._clock()
+        new_window = now - self._window_began >= self._window_s
+        share = yield from match_s1(side, template, pack, targets, fan_in, self._ledger, new_window=new_window)
+        if new_window:
+            self._window_began = now
         answer = yield from receive(Sealed)
         return Answer(share=share, sealed=answer.sealed)
 

@@ -13,6 +13,7 @@ from pura.ids import Handle, PackId
 from pura.messages import Message
 from pura.params import Params
 from pura.protocols.packed.extension import Ends, setup
+from pura.protocols.packed.lockout import Ledger
 from pura.protocols.packed.match import contest_for, match_s2, need_for
 from pura.protocols.packed.material import provide
 from pura.protocols.packed.pack import PackS2, make_s2, parts_of, take_products
@@ -42,12 +43,15 @@ class PackedPeer:
         store: Store,
         rng: Rng,
         workers: Workers | None = None,
+        *,
+        ledger: Ledger | None = None,
     ) -> None:
         self._workers = workers or Workers()
         self._side = new_side(pk, share, params, rng, self._workers)
         self._store = store
         self._pictures = Pictures(self._side, store)
         self._shelf = ShelfS2()
+        self._ledger = ledger or Ledger()
         self._ends: Ends | None = None
 
     def session(self) -> Rounds[None]:
@@ -110,7 +114,7 @@ class PackedPeer:
         need = need_for(side, contest_for(side, len(targets), opening.fan_in))
         pack = self._shelf.take(PackId(opening.pack)) if opening.pack else None
         pack = yield from self._complete(pack, ends, opening.label, need)
-        share = yield from match_s2(side, pack, targets, opening.fan_in)
+        share = yield from match_s2(side, pack, targets, opening.fan_in, self._ledger)
         if share is not None:
             yield from send(Sealed(seal(opening.seal_key, share, opening.request, side.rng)))
 
