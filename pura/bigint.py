@@ -55,6 +55,8 @@ def to_bytes(x: Integer, length: int) -> bytes:
 
 def power(base: Integer, exponent: Integer, modulus: Integer) -> Z:
     """base^exponent mod modulus; a negative exponent needs an invertible base (`ZeroDivisionError`)."""
+    if exponent < 0:
+        return gmpy2.powmod(gmpy2.invert(base, modulus), -exponent, modulus)
     return gmpy2.powmod(base, exponent, modulus)
 
 
@@ -226,6 +228,8 @@ class PowerTable:
 
     def power(self, digits: Sequence[Sequence[int]]) -> Z:
         """prod_j bases[j]^(e_j), e_j by its signed digits in this window. Raises `OverflowError` if too long."""
+        if len(digits) != len(self.columns[0]):
+            raise ValueError("one exponent for each base")
         if digits and len(digits[0]) > len(self.columns):
             raise OverflowError("exponent outside the table")
         modulus = self.modulus

@@ -50,7 +50,7 @@ def message(cls: type[M]) -> type[M]:
 
 
 def encode(m: Message) -> bytes:
-    """The bytes of one message. Raises `MalformedMessage` when an integer does not fit."""
+    """The bytes of one message. Raises `MalformedMessage` when an integer or the whole does not fit."""
     name = type(m).__name__.encode()
     parts = [bytes([len(name)]), name]
     for field, kind in m.layout:
@@ -62,7 +62,10 @@ def encode(m: Message) -> bytes:
         else:
             parts.append(struct.pack(">I", len(value)))
             parts.append(value)
-    return b"".join(parts)
+    body = b"".join(parts)
+    if len(body) > MAX_BODY:
+        raise MalformedMessage("a message would be too long to send", detail=f"{name.decode()}: {len(body)} bytes")
+    return body
 
 
 def decode(data: bytes) -> Message:

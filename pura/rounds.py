@@ -80,9 +80,9 @@ class Tally:
     rounds: int = 0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Done:
-    """A party has finished with this result."""
+    """A party has finished with this result, which may be a share: it is not printed."""
 
     result: object
 
@@ -98,7 +98,7 @@ def advance(party: Rounds[R], value: Message | None) -> Step | Done:
 def run_pair(one: Rounds[T], two: Rounds[U], tally: Tally | None = None) -> tuple[T, U]:
     """Play both parties in this thread until both are done; every message goes through the codec.
 
-    Raises what a party raises, and `ProtocolError` when both wait for each other.
+    Raises what a party raises, and `ProtocolError` when both wait for each other or a message was never read.
     """
     count = tally if tally is not None else Tally()
     parties: list[Rounds[object]] = [cast("Rounds[object]", one), cast("Rounds[object]", two)]
@@ -129,6 +129,8 @@ def run_pair(one: Rounds[T], two: Rounds[U], tally: Tally | None = None) -> tupl
                 moved = True
         if not moved:
             raise ProtocolError(detail="both parties wait")
+    if any(inbox):
+        raise ProtocolError(detail="a message was never read")
     first, second = state
     assert isinstance(first, Done)
     assert isinstance(second, Done)

@@ -1,7 +1,7 @@
 """From an embedding to integers, and integers into the slots of a plaintext.
 
 *Quantisation*: y = round(S e / ||e||) for cosine models, y = round(S e / radius) for Euclidean ones; a template is
-an int64 vector of shape (D,) with |y_j| <= S + 1. The score of two templates is d = ||x - y||^2, an exact integer.
+an int64 vector of shape (D,) with |y_j| <= S. The score of two templates is d = ||x - y||^2, an exact integer.
 
 *Row packing* (what a client sends): coordinate j, offset by S to be non-negative, in a slot of bits(S) + 2 + sigma
 bits.
@@ -13,6 +13,7 @@ slots of b bits; b is just enough for 2 d + 1 and its sign.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,19 +33,27 @@ def quantise(embedding: ArrayLike, params: Params) -> Template:
     Raises `BadEmbedding` when it is not a finite vector of length D, is zero under a cosine metric, or is longer than
     the radius under a Euclidean one.
     """
-    e: NDArray[np.float64] = np.asarray(embedding, dtype=np.float64)
+    try:
+        e: NDArray[np.float64] = np.asarray(embedding, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise BadEmbedding("the embedding is not a vector of numbers") from error
     if e.shape != (params.dimension,):
         raise BadEmbedding(f"the collection takes vectors of length {params.dimension}")
     if not np.isfinite(e).all():
         raise BadEmbedding("the embedding has values that are not finite")
     if params.metric is Metric.COSINE:
-        length = float(np.linalg.norm(e))
-        if length < 1e-12:
-            raise BadEmbedding("the embedding is zero")
+        with np.errstate(over="ignore"):
+            length = float(np.linalg.norm(e))
+        if not 1e-12 <= length < math.inf:
+            raise BadEmbedding("the embedding is zero" if length < 1 else "the embedding has values that are too large")
         e = e / length
     else:
-        e = e / params.radius
-    y: Template = np.rint(params.scale * e).astype(np.int64)
+        with np.errstate(over="ignore"):
+            e = e / params.radius
+    rounded: NDArray[np.float64] = np.rint(params.scale * np.clip(e, -2, 2))
+    if (np.abs(rounded) > params.scale).any():
+        raise BadEmbedding("the embedding is longer than the collection's radius")
+    y: Template = rounded.astype(np.int64)
     if not params.min_norm2 <= int(y @ y) <= params.max_norm2:
         raise BadEmbedding("the embedding is longer than the collection's radius")
     return y

@@ -25,16 +25,17 @@ _PUBLIC, _SHARE, _VERSION = "pura public key", "pura key share", 1
 def write_keys(keys: KeySet, folder: Path) -> list[Path]:
     """Write the three files of a ceremony into `folder`, all or none.
 
-    Raises `WouldOverwrite` when one of them exists (nothing is changed then) and `StorageFull` on a full disk.
+    Raises `WouldOverwrite` when one of them exists (nothing is changed then) and `StorageFull` when they cannot be
+    written.
     """
     bodies: list[tuple[Path, str, int]] = [(folder / PUBLIC_NAME, dump_public(keys.public), 0o644)]
     bodies += [(folder / SHARE_NAMES[s.party], dump_share(s), 0o600) for s in (keys.s1, keys.s2)]
     for path, _, _ in bodies:
         if path.exists():
             raise WouldOverwrite(f"{path.name} exists already in that folder; nothing was changed")
-    folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         for path, text, mode in bodies:
             # O_EXCL: a second ceremony at the same moment fails instead of mixing two key sets
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -43,12 +44,16 @@ def write_keys(keys: KeySet, folder: Path) -> list[Path]:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-    except OSError as error:
+    except BaseException as error:  # also when a person gives up: no share may lie about without its key
         for path in written:
             path.unlink(missing_ok=True)
         if isinstance(error, FileExistsError):
             raise WouldOverwrite() from error
-        raise StorageFull("the key files could not be written; nothing was left behind", detail=str(error)) from error
+        if isinstance(error, OSError):
+            raise StorageFull(
+                f"the key files could not be written ({error.strerror}); nothing was left behind", detail=str(error)
+            ) from error
+        raise
     return written
 
 
@@ -99,20 +104,24 @@ def _read(path: Path) -> str:
 
 
 def _seal(body: dict[str, Any]) -> str:
-    body = {**body, "version": _VERSION}
+    return _text({**body, "version": _VERSION})
+
+
+def _text(body: dict[str, Any]) -> str:
     return json.dumps({**body, "checksum": _checksum(body)}, indent=1) + "\n"
 
 
 def _open(text: str, kind: str) -> dict[str, Any]:
     try:
         body = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadKeyFile() from error
     if not isinstance(body, dict) or body.get("format") != kind:
         raise BadKeyFile(f"this is not a {kind} file")
     if body.get("version") != _VERSION:
         raise BadKeyFile("the key file was made by another version")
-    if body.pop("checksum", None) != _checksum(body):
+    # also the bytes that the checksum does not see: the file is exactly as it was written
+    if body.pop("checksum", None) != _checksum(body) or _text(body) != text:
         raise BadKeyFile("the checksum of the key file is wrong: it was damaged or edited")
     return body
 

@@ -39,6 +39,8 @@ class _FromBytes:
         return int.from_bytes(self.bytes((count + 7) // 8), "big") >> (-count % 8)
 
     def below(self, bound: int) -> int:
+        if bound < 1:
+            raise ValueError("there is no number below this bound")
         width = (bound - 1).bit_length()
         while (value := self.bits(width)) >= bound:
             pass
