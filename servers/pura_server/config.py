@@ -69,7 +69,8 @@ class Collection(_Section):
     """What both servers and all clients must agree on; see `pura.params.Params`.
 
     One of: `threshold`, the least cosine (metric cosine) or the largest distance (euclidean) that counts as a match;
-    `tau`, the largest squared distance of quantised vectors.
+    `tau`, the largest squared distance of quantised vectors. `lockout_limit`: how many questions at least as near as
+    `lockout_threshold` (given as the threshold is) an entry answers in a window; 0 for no limit.
     """
 
     engine: Engine = Engine.PACKED
@@ -82,22 +83,23 @@ class Collection(_Section):
     tau: int | None = None
     top_k: int = Field(default=1, ge=1, le=MAX_TOP_K)
     embedder: str = Field(default="sface", max_length=64)
+    lockout_threshold: float | None = None
+    lockout_limit: int = Field(default=0, ge=0, lt=1 << 16)
 
     @model_validator(mode="after")
     def _one_threshold(self) -> Collection:
         if (self.threshold is None) == (self.tau is None):
             raise ValueError("exactly one of threshold and tau must be given")
+        if bool(self.lockout_limit) != (self.lockout_threshold is not None):
+            raise ValueError("lockout_limit and lockout_threshold belong together")
+        if self.lockout_limit and self.engine is not Engine.PACKED:
+            raise ValueError("only engine packed has a lockout")
         return self
 
     def params(self, pk: PublicKey) -> Params:
         """The parameters of this collection under a key. Raises `BadConfig`."""
         try:
-            if self.tau is not None:
-                tau = self.tau
-            elif self.metric is Metric.COSINE:
-                tau = tau_from_cosine(self.threshold or 0.0, self.scale)
-            else:
-                tau = tau_from_distance(self.threshold or 0.0, self.scale, self.radius)
+            tau = self.tau if self.tau is not None else self._tau(self.threshold or 0.0)
             return Params(
                 key_id=pk.key_id,
                 n_bits=pk.n_bits,
@@ -110,9 +112,16 @@ class Collection(_Section):
                 tau=tau,
                 top_k=self.top_k,
                 embedder=self.embedder,
+                lockout_tau=0 if self.lockout_threshold is None else self._tau(self.lockout_threshold),
+                lockout_limit=self.lockout_limit,
             )
         except (OutOfRange, ZeroDivisionError) as error:
             raise BadConfig(f"collection: {error}") from error
+
+    def _tau(self, threshold: float) -> int:
+        if self.metric is Metric.COSINE:
+            return tau_from_cosine(threshold, self.scale)
+        return tau_from_distance(threshold, self.scale, self.radius)
 
 
 class Limits(_Section):
@@ -151,6 +160,17 @@ class Budget(_Section):
     """How long the ids of answered questions are remembered."""
 
 
+class Offline(_Section):
+    """Engine packed, on S1: how many offline parts of questions are kept ready, and the lockout's window."""
+
+    packs: int = Field(default=4, ge=0, le=32)
+    """For identify: the products of all blocks and the material of one tournament each."""
+    light_packs: int = Field(default=4, ge=0, le=32)
+    """For verify."""
+    lockout_window_s: float = Field(default=86_400.0, gt=0)
+    """After this time all counters of the lockout begin anew."""
+
+
 class WorkersConfig(_Section):
     """The processes that do the arithmetic. 0: one for each core."""
 
@@ -187,6 +207,7 @@ class ServerConfig(_Section):
     collection: Collection
     limits: Limits = Limits()
     budget: Budget = Budget()
+    offline: Offline = Offline()
     workers: WorkersConfig = WorkersConfig()
     metrics: Metrics = Metrics()
     log: Log = Log()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from pura.crypto.keys import load_public, load_share
 from pura.crypto.paillier import PublicKey
@@ -16,6 +17,9 @@ from pura_server.backend import GatewayBackend, PeerBackend
 from pura_server.config import ServerConfig
 from pura_server.published import PublishedGateway, PublishedPeer
 
+if TYPE_CHECKING:
+    from pura_server.packed.counters import FileLedger
+
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Parts:
@@ -26,6 +30,7 @@ class Parts:
     params: Params
     store: SqliteStore
     workers: Workers
+    config: ServerConfig
 
 
 def prepare(config: ServerConfig) -> Parts:
@@ -47,7 +52,7 @@ def prepare(config: ServerConfig) -> Parts:
     )
     workers = Workers(config.workers.number, config.workers.backend)
     workers.start()
-    return Parts(pk, share, params, store, workers)
+    return Parts(pk, share, params, store, workers, config)
 
 
 def gateway(parts: Parts) -> GatewayBackend:
@@ -55,8 +60,19 @@ def gateway(parts: Parts) -> GatewayBackend:
     if parts.params.engine is Engine.PACKED:
         from pura_server.packed import PackedGateway
 
-        return PackedGateway(parts.pk, parts.share, parts.params, parts.store, SystemRng(), parts.workers)
+        offline = parts.config.offline
+        return PackedGateway(
+            parts.pk, parts.share, parts.params, parts.store, SystemRng(), parts.workers,
+            packs=offline.packs, light_packs=offline.light_packs,
+            ledger=_ledger(parts), lockout_window_s=offline.lockout_window_s,
+        )  # fmt: skip
     return PublishedGateway(parts.pk, parts.share, parts.params, parts.store, SystemRng(), parts.workers)
+
+
+def _ledger(parts: Parts) -> FileLedger | None:
+    from pura_server.packed.counters import FileLedger
+
+    return FileLedger(parts.config.data, parts.params.storage) if parts.params.lockout_limit else None
 
 
 def peer(parts: Parts) -> PeerBackend:
@@ -64,5 +80,7 @@ def peer(parts: Parts) -> PeerBackend:
     if parts.params.engine is Engine.PACKED:
         from pura_server.packed import PackedPeer
 
-        return PackedPeer(parts.pk, parts.share, parts.params, parts.store, SystemRng(), parts.workers)
+        return PackedPeer(
+            parts.pk, parts.share, parts.params, parts.store, SystemRng(), parts.workers, ledger=_ledger(parts)
+        )
     return PublishedPeer(parts.pk, parts.share, parts.params, SystemRng(), parts.workers)
