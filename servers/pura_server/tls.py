@@ -128,6 +128,7 @@ def diagnose(config: ServerConfig) -> PeerRefused | None:
     context.check_hostname = False
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.set_alpn_protocols(["h2"])
+    refused = PeerRefused("the other server does not accept this server's certificate")
     try:
         context.load_verify_locations(cafile=str(config.peer.certificate))
         context.load_cert_chain(str(tls.cert), str(tls.key))
@@ -136,11 +137,12 @@ def diagnose(config: ServerConfig) -> PeerRefused | None:
             context.wrap_socket(raw) as secured,
         ):
             secured.settimeout(_DIAGNOSIS_S)
-            secured.recv(1)
+            # in TLS 1.3 a client's certificate is judged after the handshake; an HTTP/2 server speaks first
+            try:
+                return refused if not secured.recv(1) else None
+            except (ssl.SSLError, ConnectionError):
+                return refused
     except ssl.SSLCertVerificationError as error:
         return PeerRefused("the other server did not show the pinned certificate", detail=error.verify_message)
-    except ssl.SSLError as error:
-        return PeerRefused("the other server does not accept this server's certificate", detail=error.reason or "")
     except OSError:
         return None
-    return None

@@ -1,0 +1,217 @@
+"""Who is let in: clients by their credential, S1 and S2 by the pinned certificate of the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import grpc
+import pytest
+from conftest import Deployment, server_cli
+
+from pura.errors import NotAuthorised, NotReady, PeerUnavailable, PuraError
+from pura.wire._pb import pura_pb2 as pb
+from pura.wire._pb.pura_pb2_grpc import GatewayStub, PeerStub
+from pura_client.gateway import typed
+from pura_client.processes import wait_ready
+from pura_server.authority import Credential, issue, make_ca
+from pura_server.config import load
+
+
+def code_of(stub: GatewayStub, method: str, request: object) -> str:
+    try:
+        getattr(stub, method)(request, timeout=20)
+    except grpc.RpcError as error:
+        return typed(error).code
+    return "ok"
+
+
+def add(made: Deployment, name: str, *options: str) -> tuple[Path, Path]:
+    """A new credential, by the command line, while the servers run."""
+    out = made.folder / "more"
+    done = server_cli(
+        "client", "add", name, "--config", made.s1.config, "--ca", made.folder / "ca", "--out", out, *options
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return out / f"{name}.crt", out / f"{name}.key"
+
+
+def test_credentials_that_are_added_and_revoked_on_a_running_server(plain_running: Deployment) -> None:
+    (person,) = plain_running.people(1, 1)
+
+    def question() -> pb.IdentifyRequest:
+        return pb.IdentifyRequest(query=plain_running.question(person).query)
+
+    enrolments = pb.EnrollRequest(key_id=plain_running.pk.key_id, enrolments=[plain_running.enrolment(person)])
+    with (
+        plain_running.stub(*add(plain_running, "door", "--no-enrol")) as door,
+        plain_running.stub(*add(plain_running, "desk", "--no-ask")) as desk,
+    ):
+        assert code_of(door, "Identify", question()) == "ok"
+        assert code_of(door, "Enroll", enrolments) == "not_authorised"
+        assert code_of(door, "Forget", pb.ForgetRequest(handles=[1])) == "not_authorised"
+        assert code_of(desk, "Enroll", enrolments) == "ok"
+        assert code_of(desk, "Identify", question()) == "not_authorised"
+        assert code_of(desk, "Status", pb.StatusRequest()) == "ok"
+        assert "door" in server_cli("client", "list", "--config", plain_running.s1.config).stdout
+        done = server_cli("client", "revoke", "door", "--config", plain_running.s1.config)
+        assert (done.returncode, done.stdout) == (0, "door: 1 certificates revoked\n")
+        for method, request in (
+            ("Identify", question()),
+            ("Verify", pb.VerifyRequest(query=plain_running.question(person).query, handles=[1])),
+            ("Enroll", enrolments),
+            ("Forget", pb.ForgetRequest(handles=[1])),
+            ("Info", pb.InfoRequest()),
+            ("Status", pb.StatusRequest()),
+        ):
+            assert code_of(door, method, request) == "not_authorised"
+        with pytest.raises(grpc.RpcError) as caught:
+            list(door.Roster(pb.RosterRequest(), timeout=10))
+        assert typed(caught.value).code == "not_authorised"
+        assert code_of(desk, "Status", pb.StatusRequest()) == "ok"
+    with plain_running.connect() as client:
+        assert client.status().peer_ready
+    again = server_cli(
+        "client",
+        "add",
+        "door",
+        "--config",
+        plain_running.s1.config,
+        "--cert",
+        plain_running.folder / "more" / "door.crt",
+    )
+    assert again.returncode == 2
+    assert again.stderr.endswith("[bad_config]\n")
+    assert server_cli("client", "revoke", "nobody", "--config", plain_running.s1.config).returncode == 2
+    assert server_cli("client", "list", "--config", plain_running.s2.config).returncode == 2
+
+
+def test_a_certificate_that_is_not_in_the_list(plain_running: Deployment) -> None:
+    ca = Credential(*((plain_running.folder / "ca" / f"ca.{kind}").read_bytes() for kind in ("crt", "key")))
+    stranger = issue(ca, "stranger")
+    cert, key = plain_running.folder / "stranger.crt", plain_running.folder / "stranger.key"
+    cert.write_bytes(stranger.cert)
+    key.write_bytes(stranger.key)
+    with plain_running.stub(cert, key) as stub:
+        assert code_of(stub, "Info", pb.InfoRequest()) == "not_authorised"
+        (person,) = plain_running.people(1, 1)
+        query = plain_running.question(person).query
+        assert code_of(stub, "Identify", pb.IdentifyRequest(query=query)) == "not_authorised"
+
+
+def test_no_certificate_or_another_authoritys_does_not_get_through_the_handshake(plain_running: Deployment) -> None:
+    address = load(plain_running.s1.config).listen
+    ca = (plain_running.folder / "client" / "ca.crt").read_bytes()
+    evil = issue(make_ca("another"), "client")
+    for credentials in (
+        grpc.ssl_channel_credentials(ca),
+        grpc.ssl_channel_credentials(ca, evil.key, evil.cert),
+    ):
+        with grpc.secure_channel(address, credentials) as channel:
+            assert code_of(GatewayStub(channel), "Info", pb.InfoRequest()) == PeerUnavailable.code
+    with grpc.insecure_channel(address) as channel:
+        assert code_of(GatewayStub(channel), "Info", pb.InfoRequest()) == PeerUnavailable.code
+
+
+def test_a_client_does_not_speak_to_a_server_of_another_authority(plain_running: Deployment, tmp_path: Path) -> None:
+    (tmp_path / "other.crt").write_bytes(make_ca("another").cert)
+    with plain_running.stub(ca=tmp_path / "other.crt") as stub:
+        assert code_of(stub, "Info", pb.InfoRequest()) == PeerUnavailable.code
+
+
+def test_nobody_but_s1_speaks_to_s2(plain_running: Deployment) -> None:
+    """A client's certificate, one of the same authority that calls itself s1, or none at all."""
+    config = load(plain_running.s2.config)
+    s2_cert = (plain_running.folder / "s2" / "s2.crt").read_bytes()
+    ca = Credential(*((plain_running.folder / "ca" / f"ca.{kind}").read_bytes() for kind in ("crt", "key")))
+    fake = issue(ca, "s1", ["127.0.0.1", "localhost"])
+    client = Credential(*((plain_running.folder / "client" / f"client.{kind}").read_bytes() for kind in ("crt", "key")))
+    hello = pb.HelloRequest(protocol=1, agreement=plain_running.params.agreement, key_id=plain_running.pk.key_id)
+    for who in (fake, client, None):
+        credentials = grpc.ssl_channel_credentials(s2_cert, who and who.key, who and who.cert)
+        with grpc.secure_channel(config.listen, credentials) as channel, pytest.raises(grpc.RpcError) as caught:
+            PeerStub(channel).Hello(hello, timeout=10)
+        assert isinstance(typed(caught.value), PeerUnavailable)
+    # S2's own certificate may ask how it is, and no more
+    own = (plain_running.folder / "s2" / "s2.key").read_bytes()
+    with grpc.secure_channel(config.listen, grpc.ssl_channel_credentials(s2_cert, own, s2_cert)) as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            PeerStub(channel).Hello(hello, timeout=10)
+        assert isinstance(typed(caught.value), NotAuthorised)
+        with pytest.raises(grpc.RpcError) as caught:
+            list(PeerStub(channel).Session(iter([pb.Frame(body=b"x")]), timeout=10))
+        assert isinstance(typed(caught.value), NotAuthorised)
+
+
+@pytest.mark.parametrize("wrong", ["s1", "s2"])
+def test_a_peer_with_the_wrong_certificate(plain: Deployment, wrong: str) -> None:
+    """One server shows another certificate than the pinned one, of the same authority and with the same names."""
+    ca = Credential(*((plain.folder / "ca" / f"ca.{kind}").read_bytes() for kind in ("crt", "key")))
+    impostor = issue(ca, wrong, ["127.0.0.1", "localhost"])
+    (plain.folder / wrong / f"{wrong}.crt").write_bytes(impostor.cert)
+    (plain.folder / wrong / f"{wrong}.key").write_bytes(impostor.key)
+    with pytest.raises(NotReady):
+        start_and_wait(plain, 4)
+    told = [row for row in plain.log(plain.s1) if row["event"] == "peer lost" and row["code"] == "peer_refused"]
+    word = "accept" if wrong == "s1" else "pinned"
+    assert told
+    assert all(word in str(row["message"]) for row in told)
+    (person,) = plain.people(1, 1)
+    with plain.connect() as client:
+        assert not client.status().peer_ready
+        with pytest.raises(PuraError) as caught:
+            client.identify(person)
+        assert caught.value.code == "peer_refused"
+
+
+def start_and_wait(deployment: Deployment, seconds: float) -> None:
+    for server in reversed(deployment.servers):
+        server.start()
+    wait_ready(deployment.servers, deployment.client_toml, seconds)
+
+
+def test_a_list_of_clients_that_is_damaged_lets_nobody_in(plain: Deployment) -> None:
+    plain.start()
+    path = plain.folder / "s1" / "data" / "clients.json"
+    good = path.read_text()
+    with plain.stub() as stub:
+        assert code_of(stub, "Info", pb.InfoRequest()) == "ok"
+        path.write_text(good.replace('"ask"', '"everything"'))
+        assert code_of(stub, "Info", pb.InfoRequest()) == "not_authorised"
+        path.unlink()
+        assert code_of(stub, "Info", pb.InfoRequest()) == "not_authorised"
+        path.write_text(good)
+        assert code_of(stub, "Info", pb.InfoRequest()) == "ok"
+
+
+def test_a_budget_outlives_a_restart(plain: Deployment) -> None:
+    plain.edit("s1", lambda text: text + "[budget]\nquestions = 2\nper_hour = 0\n")
+    plain.start()
+    (person,) = plain.people(1, 1)
+    with plain.connect() as client:
+        client.identify(person)
+    question = plain.question(person)
+    with plain.stub() as stub:
+        stub.Identify(pb.IdentifyRequest(query=question.query), timeout=20)
+    plain.restart(plain.s1)
+    with plain.connect() as client:
+        with pytest.raises(PuraError) as caught:
+            client.identify(person)
+        assert caught.value.code == "budget_spent"
+        assert client.list() == {}
+    with plain.stub() as stub:  # remembered too, and told apart from a spent budget
+        assert code_of(stub, "Identify", pb.IdentifyRequest(query=question.query)) == "replayed"
+
+
+def test_two_servers_without_tls_on_loopback_only(plain: Deployment, tmp_path: Path) -> None:
+    done = server_cli("--config", tmp_path / "none.toml")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.endswith("[bad_config]\n")
+    plain.edit("s1", lambda text: text.replace('listen = "127.0.0.1', 'listen = "0.0.0.0'))
+    done = server_cli("--config", plain.s1.config, "--insecure")
+    assert done.returncode == 2
+    assert "loopback" in done.stderr
+    text = "\n".join(line for line in plain.s2.config.read_text().splitlines() if not line.startswith("certificate"))
+    plain.s2.config.write_text(text)
+    done = server_cli("--config", plain.s2.config)
+    assert done.returncode == 2
+    assert "peer.certificate is missing" in done.stderr
