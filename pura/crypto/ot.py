@@ -261,6 +261,11 @@ class _State(_Secret):
         """How long c of n OTs is."""
         return len(self._forest) * n // 8
 
+    @property
+    def forks(self) -> int:
+        """How many forks were made from these base OTs. Each is remembered, in some 100 bytes."""
+        return len(self._forks)
+
     def _fork(self, label: bytes) -> int:
         """The session of the fork of this name. Raises `MaterialUsed` for a name that was used."""
         head = b"pura ot session\x00" + self.session.to_bytes(8, "big") + label

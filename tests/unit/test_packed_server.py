@@ -222,3 +222,17 @@ def test_nothing_prints_a_secret(pair: Pair) -> None:
     for thing in (pack, pack.masks, pack.cross, pack.stock, pair.s1._ends, pair.s1._side.share):
         assert str(pack.masks.r[0]) not in repr(thing)
         assert len(repr(thing)) < 120
+
+
+def test_base_ots_are_renewed_when_many_forks_were_made(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    ys = templates(pair.params, 2)
+    pair.enroll(ys)
+    pair.refill()
+    before = pair.s1._ends
+    monkeypatch.setattr("pura_server.packed.gateway.MAX_FORKS", 2)
+    party = pair.s1.refill()
+    assert party is not None
+    pair.run(party)
+    assert pair.s1._ends is not before
+    assert pair.s2.levels()["packs"] == 0
+    pair.check(ys[0])

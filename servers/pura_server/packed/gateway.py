@@ -32,6 +32,8 @@ from pura_server.packed.state import LABEL_BYTES, Pictures, dump_handles, dump_v
 from pura_server.packed.wire import AskOpen, Echo, RefillOpen, Sealed
 
 ECHOES = 7
+MAX_FORKS = 1 << 18
+"""New base OTs are made after so many operations."""
 GROWTH = 1.1
 """Packs are made for a gallery that grows a little, so that a few enrolments do not make them all incomplete."""
 
@@ -115,9 +117,11 @@ class PackedGateway:
         return self._ask(query, handles)
 
     def refill(self) -> Rounds[None] | None:
-        """The next piece of offline work: a new pack, one that lacks something, or one block less."""
+        """The next piece of offline work: a new pack, one that lacks something, one block less, or new base OTs."""
         if self._ends is None:
             return None
+        if self._ends.sender.forks > MAX_FORKS:
+            return self.reconcile()
         kind = self._shelf.lacks()
         if kind is not None:
             return self._stock_up(kind, None)

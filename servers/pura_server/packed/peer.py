@@ -60,6 +60,7 @@ class PackedPeer:
         if isinstance(opening, SettleOpen):
             yield from settle_s2(self._store, self._pictures)
             if opening.fresh:
+                self.connected()
                 yield from self._greet()
                 return
             opening = yield from receive_any()
