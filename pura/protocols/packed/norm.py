@@ -80,7 +80,7 @@ class CrossReceiver:
 
 @message
 class CrossTerms(Message):
-    """S2 -> S1: M of every OT of the templates that fit."""
+    """S2 -> S1: M of every OT of one template that fits."""
 
     m: bytes
 
@@ -99,13 +99,12 @@ def check_s1(
     if not masks:
         return []
     w = ring_bits(side)
-    got = yield from receive(CrossTerms)
-    each = transfers_for(side) * w // 8
-    if len(got.m) != each * len(masks):
-        raise ProtocolError(detail="number of cross terms")
     shares = []
-    for i, (mask, ots) in enumerate(zip(masks, cross, strict=True)):
-        m = _limbs(np.frombuffer(got.m, np.uint8, each, i * each), w)
+    for mask, ots in zip(masks, cross, strict=True):
+        got = yield from receive(CrossTerms)
+        if len(got.m) != transfers_for(side) * w // 8:
+            raise ProtocolError(detail="number of cross terms")
+        m = _limbs(np.frombuffer(got.m, np.uint8), w)
         total = _sum(_limbs(_wide(ots.pads, w), w) + m * ots.choices[:, None].astype(np.int64))
         shares.append((sum(r * r for r in mask.r) - 2 * total) % (1 << w))
     return (yield from _check(side, stock, shares, first=True))
@@ -118,13 +117,13 @@ def check_s2(
     if not vs:
         return []
     w = ring_bits(side)
-    body, shares = [], []
+    shares = []
     for v, ots in zip(vs, cross, strict=True):
         centred = [value - side.params.scale for value in v]
         k0 = _limbs(_wide(ots.k0, w), w)
-        body.append(_settle(k0 - _limbs(_wide(ots.k1, w), w) + _shifted(centred, side.rows.mask_bits, w)))
+        m = _settle(k0 - _limbs(_wide(ots.k1, w), w) + _shifted(centred, side.rows.mask_bits, w))
+        yield from send(CrossTerms(m.astype("<u4").tobytes()))
         shares.append((sum(value * value for value in centred) + 2 * _sum(k0)) % (1 << w))
-    yield from send(CrossTerms(b"".join(part.astype("<u4").tobytes() for part in body)))
     return (yield from _check(side, stock, shares, first=False))
 
 
