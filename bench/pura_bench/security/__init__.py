@@ -1,0 +1,1 @@
+"""Attacks against running deployments, and the report of what each one leaks."""

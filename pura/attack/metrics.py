@@ -1,0 +1,145 @@
+"""What an attack achieved, in the terms that biometrics uses, with intervals.
+
+SAR-1: the share of reconstructions that match the enrolled photo; SAR-2: that match *another* photo of the person.
+Both at a threshold of a false match rate (FMR) set on other people.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from pura.attack.oracle import Floats
+
+Z95 = 1.959964
+
+
+@dataclasses.dataclass(frozen=True)
+class Rate:
+    """k successes of n, and Wilson's 95 % interval."""
+
+    k: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float:
+        """k / n; not a number without trials."""
+        return self.k / self.n if self.n else math.nan
+
+    @classmethod
+    def of(cls, successes: Floats | Sequence[bool]) -> Rate:
+        """From one outcome each."""
+        return cls.count(int(np.sum(successes)), len(successes))
+
+    @classmethod
+    def count(cls, k: int, n: int, z: float = Z95) -> Rate:
+        """Wilson, "Probable inference, the law of succession, and statistical inference" (1927)."""
+        if n == 0:
+            return cls(0, 0, 0.0, 1.0)
+        p = k / n
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return cls(k, n, max(0.0, centre - half), min(1.0, centre + half))
+
+    def beats(self, other: Rate) -> bool:
+        """Whether the whole interval lies above the other's."""
+        return self.low > other.high
+
+
+def threshold_at(impostors: Floats, fmr: float) -> float:
+    """The least threshold at which at most a share `fmr` of these scores match (score >= threshold)."""
+    s = np.sort(np.asarray(impostors, np.float64))[::-1]
+    allowed = math.floor(fmr * len(s))
+    return float(np.nextafter(s[min(allowed, len(s) - 1)], np.inf))
+
+
+def impostor_scores(embeddings: Floats, people: Sequence[str]) -> Floats:
+    """The cosines of all pairs of unit embeddings of different people."""
+    e = np.asarray(embeddings, np.float32)
+    _, who = np.unique(np.asarray(people), return_inverse=True)
+    out = []
+    for i in range(0, len(e), 512):
+        s = e[i : i + 512] @ e.T
+        rows = np.arange(i, min(i + 512, len(e)))
+        out.append(s[(who[rows, None] != who[None, :]) & (rows[:, None] < np.arange(len(e))[None, :])])
+    return np.concatenate(out)
+
+
+def verification_accuracy(genuine: Floats, impostor: Floats, folds: int = 10, seed: int = 0) -> tuple[float, float]:
+    """Mean and standard deviation over folds of the accuracy at the threshold that is best on the other folds.
+
+    The paper's protocol: `genuine` are the positive pairs, the first photo of each replaced by its reconstruction, and
+    `impostor` the negative pairs, as they are. A reconstruction that is of nobody makes every positive pair fail, and
+    the accuracy about one half.
+    """
+    scores = np.concatenate([genuine, impostor])
+    labels = np.concatenate([np.ones(len(genuine), bool), np.zeros(len(impostor), bool)])
+    order = np.random.default_rng(seed).permutation(len(scores))
+    parts = np.array_split(order, min(folds, len(scores)))
+    accuracies = []
+    for part in parts:
+        rest = np.setdiff1d(order, part)
+        candidates = np.unique(scores[rest])
+        right = [float(np.mean((scores[rest] >= t) == labels[rest])) for t in candidates]
+        t = candidates[int(np.argmax(right))]
+        accuracies.append(float(np.mean((scores[part] >= t) == labels[part])))
+    return float(np.mean(accuracies)), float(np.std(accuracies))
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlinkability:
+    """D_sys: 0 when stored templates of one person cannot be told from those of two, 1 when they always can.
+
+    `floor`: the largest D_sys that n scores without any link show in 95 of 100 draws; a value below it is no finding.
+    """
+
+    d_sys: float
+    floor: float
+    mated: int
+    non_mated: int
+
+
+def unlinkability(mated: Floats, non_mated: Floats, bins: int | None = None, seed: int = 0) -> Unlinkability:
+    """Gomez-Barrero et al., "General framework to evaluate unlinkability in biometric template protection systems"
+    (2018), with omega = 1: D(s) = max(0, 2 LR / (1 + LR) - 1) averaged over the mated scores, LR the ratio of the two
+    densities, by histograms of equal shares of all scores."""
+    a, b = np.asarray(mated, np.float64), np.asarray(non_mated, np.float64)
+    bins = bins or max(2, min(100, int(math.sqrt(min(len(a), len(b))))))
+    rng = np.random.default_rng(seed)
+    pool = np.concatenate([a, b])
+    by_chance = []
+    for _ in range(100):
+        rng.shuffle(pool)
+        by_chance.append(_d_sys(pool[: len(a)], pool[len(a) :], bins))
+    return Unlinkability(_d_sys(a, b, bins), float(np.quantile(by_chance, 0.95)), len(a), len(b))
+
+
+def _d_sys(a: Floats, b: Floats, bins: int) -> float:
+    edges = np.unique(np.quantile(np.concatenate([a, b]), np.linspace(0, 1, bins + 1)))
+    if len(edges) < 2:
+        return 0.0
+    edges[0], edges[-1] = -np.inf, np.inf
+    pa, pb = np.histogram(a, edges)[0] / len(a), np.histogram(b, edges)[0] / len(b)
+    both = pa + pb
+    local = np.where(both > 0, np.maximum(0.0, (pa - pb) / np.where(both > 0, both, 1.0)), 0.0)
+    return float((pa * local).sum())
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """Median and quartiles of one number over victims."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Floats) -> Band:
+        """From one value each."""
+        q = np.quantile(np.asarray(values, np.float64), [0.5, 0.25, 0.75])
+        return cls(float(q[0]), float(q[1]), float(q[2]))
