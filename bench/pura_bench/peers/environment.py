@@ -29,18 +29,29 @@ def default_cache() -> Path:
     return Path(platformdirs.user_cache_dir("pura")) / "peers"
 
 
-def choose(peer: Peer, find: Callable[[str], str | None] = shutil.which) -> tuple[str, tuple[str, ...]]:
+def interpreter(version: str) -> str | None:
+    """A CPython of this version on the path or among pyenv's, one that really starts."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    found = [shutil.which(f"python{version}"), *sorted(map(str, pyenv.glob(f"{version}.*/bin/python{version}")))]
+    for python in filter(None, found):
+        done = subprocess.run([python, "-c", ""], capture_output=True, check=False)
+        if done.returncode == 0:
+            return python
+    return None
+
+
+def choose(peer: Peer, find: Callable[[str], str | None] = interpreter) -> tuple[str, tuple[str, ...]]:
     """The interpreter and the pinned packages. Raises `Unavailable` when no wheel fits an interpreter that is here."""
     if not peer.builds:
         return sys.executable, peer.packages
     for version, packages in peer.builds:
         if version == f"{sys.version_info.major}.{sys.version_info.minor}":
             return sys.executable, packages
-        found = find(f"python{version}")
+        found = find(version)
         if found is not None:
             return found, packages
     versions = " or ".join(version for version, _ in peer.builds)
-    raise Unavailable(f"its wheels need CPython {versions}, and no such interpreter is on the path")
+    raise Unavailable(f"its wheels need CPython {versions}, and there is none here")
 
 
 def prepare(peer: Peer, cache: Path, *, install: bool = True) -> Path:
@@ -74,6 +85,7 @@ def run_script(python: Path, script: str, workload: Path, result: Path, limit_s:
     """Run a peer's script; what it printed. Raises `Unavailable` when it fails or takes too long."""
     command = [str(python), str(SCRIPTS / "main.py"), script, str(workload), str(result)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment.setdefault("OMP_NUM_THREADS", "1")  # OpenFHE's threads wait for each other more than they help here
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=limit_s, check=False, env=environment, cwd=result.parent

@@ -1,0 +1,150 @@
+"""The figures that README quotes, from the result files; nothing else writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pura_bench.speed.fit import online
+
+BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+Row = dict[str, Any]
+
+
+def block(contents: Mapping[str, Row | None]) -> str:
+    """Markdown of all figures, between the markers."""
+    parts = [BEGIN]
+    if (speed := contents.get("speed")) is not None:
+        parts += _speed(speed)
+    if (peers := contents.get("peers")) is not None:
+        parts += _peers(peers)
+    for kind in ("accuracy", "security"):
+        summary = (contents.get(kind) or {}).get("summary")
+        if isinstance(summary, list):
+            parts += ["", *(f"- {line}" for line in summary)]
+    parts += ["", "More, with stages, memory and what was skipped: [docs/results/](docs/results).", END]
+    return "\n".join(parts)
+
+
+def _machine(content: Row) -> str:
+    machine = content["machine"]
+    busy = machine.get("other_load_cores", 0.0)
+    load = f"; other programs used {busy:.1f} cores meanwhile" if busy >= 0.1 else ""
+    return f"`{machine['command']}`, {machine['cpu']}, {machine['cores']} cores, {machine['time'][:10]}{load}"
+
+
+def _speed(content: Row) -> list[str]:
+    rows = [r for r in content["rows"] if r["D"] == 128 and r["network"] == "loopback" and r["key_bits"] in (0, 2048)]
+    out = [
+        "",
+        "One question, D = 128, 2048-bit key, client and both servers on one machine, every answer equal to plain "
+        "integers:",
+        "",
+        "| engine | entries | wall | CPU of both servers an entry | client bytes | bytes between servers |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for row in _chosen(rows):
+        star = " \\*" if row["extrapolated"] else ""
+        out.append(
+            f"| {row['engine']}{star} | {row['M']:,} | {seconds(row['wall_s'])} | "
+            f"{seconds(online(row) / row['M'])} | {row['bytes_client']:,} | {size(row['bytes_peer'])} |"
+        )
+    if any(row["extrapolated"] for row in rows):
+        out.append("\n\\* extrapolated from smaller galleries, not measured.")
+    texts = [one for one in content["ratios"] if one["text"].startswith("published / packed, D = 128, 2048")]
+    if texts:
+        out.append(
+            f"\nThe published protocols cost {texts[0]['ratio']:,.0f} times as much CPU an entry as engine packed."
+        )
+    out.append(f"\nMeasured by {_machine(content)}.")
+    return out
+
+
+def _chosen(rows: list[Row]) -> list[Row]:
+    """For each engine and size the row with the most workers; sizes of at least 100."""
+    best: dict[tuple[str, int], Row] = {}
+    for row in rows:
+        key = (row["engine"], row["M"])
+        known = best.get(key)
+        if row["M"] < 100 or (known is not None and (known["extrapolated"] < row["extrapolated"])):
+            continue
+        if known is None or known["extrapolated"] or row["workers"] == 0:
+            best[key] = row
+    order = {"packed": 0, "published": 1, "plaintext": 2}
+    return [best[key] for key in sorted(best, key=lambda key: (order[key[0]], key[1]))]
+
+
+def _peers(content: Row) -> list[str]:
+    size_ = max(r["entries"] for r in content["rows"])
+    if any(r["entries"] == 1000 for r in content["rows"]):
+        size_ = 1000
+    rows = [r for r in content["rows"] if r["entries"] == size_]
+    have = sorted((r for r in rows if "skipped" not in r), key=lambda r: float(r["wall_s"]))
+    out = [
+        "",
+        f"Beside other ways to match one face with {size_:,} under encryption, in one run:",
+        "",
+        "| who | wall | CPU | bytes between servers | gallery hidden | minimum hidden | scores known to | trust |",
+        "|---|--:|--:|--:|---|---|---|---|",
+    ]
+    for row in have:
+        star = " \\*" if "scaled_from" in row else ""
+        out.append(
+            f"| {row['title']}{star} | {seconds(row['wall_s'])} | {seconds(row['cpu_s'])} | "
+            f"{size(row['bytes_peer'])} | {_short(row['gallery'])} | {_short(row['minimum'])} | "
+            f"{row['score_known_to']} | {row['trust']} |"
+        )
+    for row in content.get("quoted", []):
+        if row["entries"] == size_:
+            out.append(
+                f"| {row['title']} | {seconds(row['wall_s'])} | - | {size(row['bytes_peer'])} | "
+                f"{_short(row['gallery'])} | {_short(row['minimum'])} | {row['score_known_to']} | {row['trust']} |"
+            )
+    for row in have:
+        if "scaled_from" in row:
+            out.append(f"\n\\* measured with {row['scaled_from']} entries and scaled up.")
+    for row in rows:
+        if "skipped" in row:
+            out.append(f"\n{row['title']}: not measured, {row['skipped']}.")
+    out.append(f"\nMeasured by {_machine(content)}.")
+    return out
+
+
+def _short(text: str) -> str:
+    return text.partition(":")[0].partition(",")[0]
+
+
+def seconds(value: float) -> str:
+    """A time with a unit that suits it."""
+    if value >= 99.5:
+        return f"{value:,.0f} s"
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if value * factor >= 1:
+            return f"{value * factor:.3g} {unit}"
+    return f"{value * 1e9:.0f} ns"
+
+
+def size(value: float) -> str:
+    """Bytes with a unit that suits them."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def put(text: str, figures: str) -> str:
+    """A document with its block replaced. Raises `ValueError` when the markers are not there once each."""
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise ValueError(f"the document needs {BEGIN} and {END}, once each")
+    head, _, rest = text.partition(BEGIN)
+    return head + figures + rest.partition(END)[2]
+
+
+def update(readme: Path, contents: Mapping[str, Row | None]) -> bool:
+    """Put the figures into README; whether it changed."""
+    before = readme.read_text("utf-8")
+    after = put(before, block(contents))
+    if after != before:
+        readme.write_text(after, "utf-8")
+    return after != before

@@ -1,0 +1,169 @@
+"""Plots of result files, as PNG data URIs."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from pura_bench.speed.fit import by_family, online
+
+Row = dict[str, Any]
+INK, SOFT, GOOD, BAD, GREY = "#1d2a33", "#5d6b75", "#1a7f4b", "#b3261e", "#8a949c"
+COLOURS = {"packed": GOOD, "published": BAD, "plaintext": GREY}
+_STYLE: Any = {
+    "font.size": 9,
+    "axes.edgecolor": SOFT,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dfe5e9",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+
+
+def draw(size: tuple[float, float], paint: Callable[[Any], None]) -> str:
+    """One set of axes painted by `paint`."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=size, dpi=120, layout="constrained")
+        paint(figure.subplots())
+        out = io.BytesIO()
+        figure.savefig(out, format="png", metadata={"Software": None})
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def speed_plots(content: Row) -> list[tuple[str, str, str]]:
+    """(title, what it shows, image) of a speed result; plots without data are left out."""
+    rows = content["rows"]
+    out = []
+    base = [r for r in rows if r["D"] == 128 and r["key_bits"] in (0, 2048) and r["network"] == "loopback"]
+    if base:
+        out.append(
+            (
+                "CPU of one question",
+                "Both servers together, D = 128, 2048 bits, fewest workers measured; hollow marks are extrapolated.",
+                draw((7, 3.6), lambda axes: _growth(axes, base)),
+            )
+        )
+    staged = [r for r in rows if r.get("stages")]
+    if staged:
+        out.append(
+            (
+                "Where the time goes",
+                "Share of the CPU of both servers by stage, one thread; the label says milliseconds for one entry.",
+                draw((7, 0.9 + 0.45 * len(staged)), lambda axes: _stages(axes, staged)),
+            )
+        )
+    networks = [r for r in rows if r["engine"] == "packed" and not r["extrapolated"] and r["workers"] == 0]
+    sizes = {r["M"] for r in networks if r["network"] != "loopback"}
+    networks = [r for r in networks if r["M"] in sizes and r["D"] == 128 and r["key_bits"] == 2048]
+    if networks:
+        out.append(
+            (
+                "What the network costs",
+                "Wall time of one question with engine packed; lan 0.5 ms, wan 20 ms and 100 Mbit/s, by real delay.",
+                draw((7, 0.9 + 0.4 * len(networks)), lambda axes: _networks(axes, networks)),
+            )
+        )
+    return out
+
+
+def _growth(axes: Any, rows: list[Row]) -> None:
+    for engine, colour in COLOURS.items():
+        families = {key: found for key, found in by_family(rows).items() if key[0] == engine}
+        if not families:
+            continue
+        fewest = min(families, key=lambda key: (key[3] == 0, key[3]))
+        found = families[fewest]
+        axes.plot([r["M"] for r in found], [online(r) for r in found], "o-", color=colour, label=engine)
+        guessed = [r for r in rows if r["extrapolated"] and (r["engine"], r["workers"]) == (engine, fewest[3])]
+        guessed = [r for r in guessed if r["M"] > found[-1]["M"]]
+        if guessed:
+            xs, ys = [found[-1]["M"]], [online(found[-1])]
+            xs += [r["M"] for r in guessed]
+            ys += [online(r) for r in guessed]
+            axes.plot(xs, ys, "o--", color=colour, markerfacecolor="white", linewidth=1)
+    axes.set(xscale="log", yscale="log", xlabel="entries in the gallery", ylabel="CPU seconds")
+    axes.legend()
+
+
+def _stages(axes: Any, rows: list[Row]) -> None:
+    names = list(dict.fromkeys(s["stage"] for r in rows for s in r["stages"]))
+    colours = mpl.colormaps["tab20"]
+    labels = [f"{r['engine']}, M = {r['M']:,}, D = {r['D']}, {r['key_bits']} bits" for r in rows]
+    left = [0.0] * len(rows)
+    totals = [sum(s["cpu_s_s1"] + s["cpu_s_s2"] for s in r["stages"]) or 1.0 for r in rows]
+    for i, name in enumerate(names):
+        widths = [
+            100 * sum(s["cpu_s_s1"] + s["cpu_s_s2"] for s in r["stages"] if s["stage"] == name) / total
+            for r, total in zip(rows, totals, strict=True)
+        ]
+        if max(widths) >= 0.5:
+            axes.barh(labels, widths, left=left, color=colours(i % 20), label=name, height=0.6)
+        left = [a + b for a, b in zip(left, widths, strict=True)]
+    for i, (r, total) in enumerate(zip(rows, totals, strict=True)):
+        axes.text(101, i, f"{1e3 * total / r['M']:.3g} ms", va="center", fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 112), xlabel="% of CPU")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.45, -0.35 if len(rows) < 4 else -0.18), ncols=5, fontsize=8)
+
+
+def _networks(axes: Any, rows: list[Row]) -> None:
+    rows = sorted(rows, key=lambda r: (r["M"], ["loopback", "lan", "wan"].index(r["network"])))
+    labels = [f"M = {r['M']:,}, {r['network']}" for r in rows]
+    axes.barh(labels, [r["wall_s"] for r in rows], color=GOOD, height=0.6)
+    for i, r in enumerate(rows):
+        axes.text(r["wall_s"], i, f"  {r['wall_s']:.2f} s, {r['rounds']} rounds", va="center", fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xlabel="seconds", xlim=(0, 1.3 * max(r["wall_s"] for r in rows)))
+
+
+def peer_plots(content: Row) -> list[tuple[str, str, str]]:
+    """The same for a result of peers, one plot for each size."""
+    out = []
+    for size in sorted({r["entries"] for r in content["rows"]}):
+        rows = [r for r in content["rows"] if r["entries"] == size and "skipped" not in r]
+        rows += [q for q in content.get("quoted", []) if q["entries"] == size]
+        if rows:
+            out.append(
+                (
+                    f"One question, M = {size:,}",
+                    "Wall time. Green: gallery, minimum and threshold stay secret and no dealer is trusted; amber: a "
+                    "trusted dealer; grey: somebody sees every score, or the gallery; hatched: quoted or scaled up.",
+                    draw((7, 0.9 + 0.36 * len(rows)), lambda axes, rows=rows: _peers(axes, rows)),  # type: ignore[misc]
+                )
+            )
+    return out
+
+
+def protection(row: Row) -> str:
+    """A colour: how much a way to match keeps to itself."""
+    secret = all(row[name].startswith("yes") for name in ("query", "gallery", "minimum", "threshold"))
+    if not secret or row["score_known_to"] != "nobody":
+        return GREY
+    return "#c98a12" if "dealer" in row["trust"] else GOOD
+
+
+def _peers(axes: Any, rows: list[Row]) -> None:
+    rows = sorted(rows, key=lambda r: float(r["wall_s"]))
+    walls = [r["wall_s"] for r in rows]
+    bars = axes.barh([r["title"] for r in rows], walls, color=[protection(r) for r in rows], height=0.65)
+    for bar, r in zip(bars, rows, strict=True):
+        if "note" in r or "scaled_from" in r:
+            bar.set_hatch("///")
+            bar.set_edgecolor("white")
+    for i, wall in enumerate(walls):
+        text = f"{wall:.3g} s" if wall >= 1 else f"{1e3 * wall:.3g} ms"
+        axes.text(wall, i, f"  {text}", va="center", fontsize=8)
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlabel="seconds", xlim=(min(walls) / 3, max(walls) * 6))
