@@ -35,7 +35,8 @@ class Rate:
         p, z2 = self.value, _Z**2 / self.n
         middle = (p + z2 / 2) / (1 + z2)
         half = _Z / (1 + z2) * math.sqrt(p * (1 - p) / self.n + z2 / (4 * self.n))
-        return max(0.0, middle - half), min(1.0, middle + half)
+        # at 0 and n the formula gives 0 and 1 but for rounding
+        return 0.0 if self.k == 0 else middle - half, 1.0 if self.k == self.n else middle + half
 
     def as_dict(self) -> dict[str, object]:
         low, high = self.interval
