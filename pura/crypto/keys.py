@@ -98,7 +98,7 @@ def load_share(path: Path, pk: PublicKey, party: Party | None = None) -> KeyShar
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text("ascii")
+        return path.read_bytes().decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         raise BadKeyFile(f"{path.name} cannot be read", detail=str(error)) from error
 
