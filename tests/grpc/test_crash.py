@@ -1,0 +1,105 @@
+"""SIGKILL of either server amid enrolments and a question: what was confirmed is there, nothing is half there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+import grpc
+import pytest
+from conftest import Deployment
+
+from pura.errors import NotReady, PeerUnavailable
+from pura.store.check import check_folder
+from pura.wire._pb import pura_pb2 as pb
+from pura.wire._pb.pura_pb2_grpc import GatewayStub
+from pura_client.gateway import typed
+from pura_client.processes import Server
+
+ENROLMENTS = 20
+KILL_AFTER = 7
+PATIENCE_S = 60.0
+
+
+def enrol_all(made: Deployment, items: list[pb.Enrolment], confirmed: dict[bytes, int], some: threading.Event) -> None:
+    """One after the other, each again under its id until it is confirmed."""
+    with made.stub() as stub:
+        for item in items:
+            request = pb.EnrollRequest(key_id=made.pk.key_id, enrolments=[item])
+            confirmed[item.enrolment_id] = insist(stub, request)
+            if len(confirmed) >= KILL_AFTER:
+                some.set()
+
+
+def insist(stub: GatewayStub, request: pb.EnrollRequest) -> int:
+    ends = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            (outcome,) = stub.Enroll(request, timeout=30, wait_for_ready=True).outcomes
+        except grpc.RpcError as error:
+            assert isinstance(typed(error), PeerUnavailable | NotReady)  # noqa: PT017 - and otherwise again
+            assert time.monotonic() < ends
+            time.sleep(0.1)
+        else:
+            assert outcome.error_code == ""
+            return outcome.handle
+
+
+@pytest.mark.parametrize("victim", ["s1", "s2"])
+def test_a_server_killed_in_the_middle(deployment: Deployment, victim: str) -> None:
+    people = deployment.people(ENROLMENTS, 20)
+    items = [deployment.enrolment(person) for person in people]
+    deployment.start()
+    server: Server = getattr(deployment, victim)
+
+    confirmed: dict[bytes, int] = {}
+    some = threading.Event()
+    thread = threading.Thread(target=enrol_all, args=(deployment, items, confirmed, some))
+    thread.start()
+    assert some.wait(PATIENCE_S)
+    before = dict(confirmed)
+    deployment.restart(server)
+    with deployment.stub() as stub:
+        roster = [entry.handle for page in stub.Roster(pb.RosterRequest(), timeout=30) for entry in page.entries]
+        assert set(before.values()) <= set(roster)
+    thread.join(PATIENCE_S)
+    assert len(confirmed) == ENROLMENTS
+
+    # a question that the kill cuts in two: S1 has begun, S2 does not answer
+    assert deployment.s2._process is not None
+    pid = deployment.s2._process.pid
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            with deployment.stub() as stub:
+                stub.Identify(pb.IdentifyRequest(query=deployment.question(people[3]).query), timeout=30)
+        except grpc.RpcError as error:
+            failed.append(typed(error))
+
+    os.kill(pid, signal.SIGSTOP)
+    question = threading.Thread(target=ask)
+    question.start()
+    time.sleep(0.5)
+    server.stop(signal.SIGKILL)
+    if victim == "s1":
+        os.kill(pid, signal.SIGCONT)
+    question.join(PATIENCE_S)
+    assert [type(error) for error in failed] == [PeerUnavailable]
+    server.start()
+    deployment.wait()
+
+    with deployment.stub() as stub:
+        roster = [entry.handle for page in stub.Roster(pb.RosterRequest(), timeout=30) for entry in page.entries]
+        assert sorted(roster) == sorted(confirmed.values())
+        for i in (0, KILL_AFTER, ENROLMENTS - 1):
+            asked = deployment.question(people[i])
+            answer = stub.Identify(pb.IdentifyRequest(query=asked.query), timeout=60)
+            assert asked.open(answer) == [confirmed[items[i].enrolment_id]]
+            assert insist(stub, pb.EnrollRequest(key_id=deployment.pk.key_id, enrolments=[items[i]])) in roster
+    assert deployment.stop() == [0, 0]
+    reports = [check_folder(deployment.folder / name / "data") for name in ("s1", "s2")]
+    assert [(report.problems, report.prepared) for report in reports] == [((), ())] * 2
+    assert reports[0].entries == ENROLMENTS
