@@ -114,11 +114,15 @@ class Gateway:
         """Erase entries; erasing twice is erasing."""
         return _repeat(lambda left: self._stub.Forget(request, timeout=left), self._deadline_s)
 
-    def roster(self) -> list[pb.RosterEntry]:
-        """All entries, always."""
+    def roster(self, known: bytes) -> tuple[bytes, list[pb.RosterEntry] | None]:
+        """The roster's version and all entries; None for them when the version is the known one."""
 
-        def whole(left: float) -> list[pb.RosterEntry]:
-            return [e for page in self._stub.Roster(pb.RosterRequest(), timeout=left) for e in page.entries]
+        def whole(left: float) -> tuple[bytes, list[pb.RosterEntry] | None]:
+            pages = list(self._stub.Roster(pb.RosterRequest(known=known), timeout=left))
+            version = pages[0].version if pages else b""
+            if known and version == known and pages[0].unchanged:
+                return version, None
+            return version, [entry for page in pages for entry in page.entries]
 
         return _repeat(whole, self._deadline_s)
 

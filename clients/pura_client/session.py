@@ -157,6 +157,7 @@ class Client:
         self._gateway = gateway
         self._pk = pk
         self._labels = labels
+        self._roster: tuple[bytes, dict[Handle, str | None]] = b"", {}
         self._faces, self._embedder, self._detector = faces, embedder, detector
         self._rng = rng or SystemRng()
 
@@ -248,8 +249,8 @@ class Client:
     # --- questions ------------------------------------------------------------------------------
 
     def identify(self, photo: Photo, *, largest: bool = False) -> Decision:
-        """Who is this? The roster is fetched after every question, so that the server cannot tell who matched, or
-        whether anybody did. An entry that was erased meanwhile does not count."""
+        """Who is this? The whole roster is brought up to date after every question, so that the server cannot tell
+        who matched, or whether anybody did. An entry that was erased meanwhile does not count."""
         question = self._ask(photo, largest)
         handles = question.open(self._gateway.identify(pb.IdentifyRequest(query=question.query)))
         return self._decide(handles, self.roster())
@@ -291,13 +292,16 @@ class Client:
 
     def roster(self) -> dict[Handle, str | None]:
         """Every entry and its label; None where this client's label key does not open it."""
-        out: dict[Handle, str | None] = {}
-        for entry in self._gateway.roster():
-            try:
-                out[Handle(entry.handle)] = self._labels.open(entry.label)
-            except MalformedMessage:
-                out[Handle(entry.handle)] = None  # another client's doing must not stop this one
-        return out
+        version, entries = self._gateway.roster(self._roster[0])
+        if entries is not None:
+            out: dict[Handle, str | None] = {}
+            for entry in entries:
+                try:
+                    out[Handle(entry.handle)] = self._labels.open(entry.label)
+                except MalformedMessage:
+                    out[Handle(entry.handle)] = None  # another client's doing must not stop this one
+            self._roster = version, out
+        return dict(self._roster[1])
 
     def list(self) -> dict[str, int]:
         """Everybody who is enrolled, by label, and with how many photos."""

@@ -71,6 +71,10 @@ class GatewayBackend(Protocol):
         """The next piece of offline work to do with the peer, or None when every pool is full."""
         ...
 
+    def roster_version(self) -> bytes:
+        """Names the roster as it is now: the change that was committed last."""
+        ...
+
     def roster(self) -> list[tuple[Handle, bytes]]:
         """Every entry's handle and opaque label."""
         ...

@@ -112,16 +112,23 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         return await self._calls.answer("Status", context, work)
 
     async def Roster(self, request: pb.RosterRequest, context: Context) -> AsyncIterator[pb.RosterPage]:
-        """Every entry, in pages."""
+        """Every entry, in pages; or that nothing has changed since the client asked last."""
 
-        async def work(call: Call) -> list[tuple[Handle, bytes]]:
+        def read() -> tuple[bytes, list[tuple[Handle, bytes]]]:
+            # the version first: a change in between makes the client ask again, and never keep an old roster
+            version = self._backend.roster_version()
+            return version, [] if version == request.known else self._backend.roster()
+
+        async def work(call: Call) -> tuple[bytes, list[tuple[Handle, bytes]]]:
             self._authenticate(call, None)
-            return await asyncio.to_thread(self._backend.roster)
+            return await asyncio.to_thread(read)
 
-        rows = await self._calls.answer("Roster", context, work)
+        version, rows = await self._calls.answer("Roster", context, work)
+        if not rows:
+            yield pb.RosterPage(version=version, unchanged=version == request.known)
         for i in range(0, len(rows), ROSTER_PAGE):
-            page = rows[i : i + ROSTER_PAGE]
-            yield pb.RosterPage(entries=[pb.RosterEntry(handle=handle, label=label) for handle, label in page])
+            entries = [pb.RosterEntry(handle=handle, label=label) for handle, label in rows[i : i + ROSTER_PAGE]]
+            yield pb.RosterPage(entries=entries, version=version)
 
     # --- questions ------------------------------------------------------------------------------
 

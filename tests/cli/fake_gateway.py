@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -148,8 +149,12 @@ class FakeGateway(pura_pb2_grpc.GatewayServicer):
 
     def Roster(self, request: pb.RosterRequest, context: grpc.ServicerContext) -> Iterator[pb.RosterPage]:
         self._called("Roster", request, context)
+        version = hashlib.sha256(repr(sorted(self.entries)).encode()).digest()
+        if request.known == version:
+            yield pb.RosterPage(version=version, unchanged=True)
+            return
         for handle, (label, _) in self.entries.items():
-            yield pb.RosterPage(entries=[pb.RosterEntry(handle=handle, label=label)])
+            yield pb.RosterPage(entries=[pb.RosterEntry(handle=handle, label=label)], version=version)
 
     def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusReply:
         self._called("Status", request, context)

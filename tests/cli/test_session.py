@@ -81,6 +81,7 @@ def test_an_unknown_label(client: Client, gateway: FakeGateway) -> None:
 
 def test_the_calls_of_identify_do_not_depend_on_the_answer(client: Client, gateway: FakeGateway) -> None:
     client.enroll(person(0), "Ada")
+    client.list()  # the roster that a client has does not depend on what it asked
     seen = []
     for probe in (person(0), person(4)):
         gateway.calls.clear()
@@ -280,3 +281,17 @@ def test_plaintext_is_for_this_machine_only() -> None:
         connect(config, insecure=True)
     with pytest.raises(BadConfig, match="ca, cert and key"):
         connect(config)
+
+
+def test_the_roster_is_sent_again_only_when_it_has_changed(gateway: FakeGateway, client: Client) -> None:
+    client.enroll(person(1), "One")
+    for _ in range(2):
+        assert client.identify(person(1)).label == "One"
+    known = [request.known for name, request in gateway.calls if name == "Roster"]
+    assert known[0] == b""
+    assert len(set(known[1:])) == 1
+    client.enroll(person(2), "Two")
+    assert client.identify(person(2)).label == "Two"
+    assert client.list() == {"One": 1, "Two": 1}
+    assert client.forget("One") == 1
+    assert client.list() == {"Two": 1}

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18pura/wire/_pb/pura.proto\x12\x07pura.v1\"\r\n\x0bInfoRequest\"\xd2\x01\n\tInfoReply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\r\n\x05scale\x18\x05 \x01(\r\x12\x0e\n\x06metric\x18\x06 \x01(\t\x12\x0e\n\x06radius\x18\x07 \x01(\x01\x12\r\n\x05sigma\x18\x08 \x01(\r\x12\x0e\n\x06n_bits\x18\t \x01(\r\x12\x10\n\x08\x65mbedder\x18\n \x01(\t\x12\r\n\x05top_k\x18\x0b \x01(\r\x12\x11\n\tagreement\x18\x0c \x01(\x0c\"E\n\tEnrolment\x12\x14\n\x0c\x65nrolment_id\x18\x01 \x01(\x0c\x12\r\n\x05label\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63iphertexts\x18\x03 \x01(\x0c\"G\n\rEnrollRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12&\n\nenrolments\x18\x02 \x03(\x0b\x32\x12.pura.v1.Enrolment\"`\n\rEnrollOutcome\x12\x14\n\x0c\x65nrolment_id\x18\x01 \x01(\x0c\x12\x0e\n\x06handle\x18\x02 \x01(\x06\x12\x12\n\nerror_code\x18\x03 \x01(\t\x12\x15\n\rerror_message\x18\x04 \x01(\t\"7\n\x0b\x45nrollReply\x12(\n\x08outcomes\x18\x01 \x03(\x0b\x32\x16.pura.v1.EnrollOutcome\"`\n\x05Query\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63iphertexts\x18\x03 \x01(\x0c\x12\x10\n\x08seal_key\x18\x04 \x01(\x0c\x12\x0c\n\x04mask\x18\x05 \x01(\x0c\"0\n\x0fIdentifyRequest\x12\x1d\n\x05query\x18\x01 \x01(\x0b\x32\x0e.pura.v1.Query\"?\n\rVerifyRequest\x12\x1d\n\x05query\x18\x01 \x01(\x0b\x32\x0e.pura.v1.Query\x12\x0f\n\x07handles\x18\x02 \x03(\x06\"<\n\x0b\x41nswerReply\x12\r\n\x05share\x18\x01 \x01(\x0c\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\x12\x0e\n\x06opened\x18\x03 \x01(\x0c\" \n\rForgetRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"\x1e\n\x0b\x46orgetReply\x12\x0f\n\x07removed\x18\x01 \x01(\r\"\x0f\n\rRosterRequest\",\n\x0bRosterEntry\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\r\n\x05label\x18\x02 \x01(\x0c\"3\n\nRosterPage\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.pura.v1.RosterEntry\"\x0f\n\rStatusRequest\"\xc6\x01\n\x0bStatusReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\npeer_ready\x18\x02 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x04\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12\x10\n\x08uptime_s\x18\x05 \x01(\x04\x12\x30\n\x06levels\x18\x06 \x03(\x0b\x32 .pura.v1.StatusReply.LevelsEntry\x1a-\n\x0bLevelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"C\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\tagreement\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\x0c\"P\n\nHelloReply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\tagreement\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\x0c\x12\r\n\x05\x65poch\x18\x04 \x01(\x0c\"\x15\n\x05\x46rame\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x32\x90\x03\n\x07Gateway\x12\x30\n\x04Info\x12\x14.pura.v1.InfoRequest\x1a\x12.pura.v1.InfoReply\x12\x36\n\x06\x45nroll\x12\x16.pura.v1.EnrollRequest\x1a\x14.pura.v1.EnrollReply\x12:\n\x08Identify\x12\x18.pura.v1.IdentifyRequest\x1a\x14.pura.v1.AnswerReply\x12\x36\n\x06Verify\x12\x16.pura.v1.VerifyRequest\x1a\x14.pura.v1.AnswerReply\x12\x36\n\x06\x46orget\x12\x16.pura.v1.ForgetRequest\x1a\x14.pura.v1.ForgetReply\x12\x37\n\x06Roster\x12\x16.pura.v1.RosterRequest\x1a\x13.pura.v1.RosterPage0\x01\x12\x36\n\x06Status\x12\x16.pura.v1.StatusRequest\x1a\x14.pura.v1.StatusReply2j\n\x04Peer\x12\x33\n\x05Hello\x12\x15.pura.v1.HelloRequest\x1a\x13.pura.v1.HelloReply\x12-\n\x07Session\x12\x0e.pura.v1.Frame\x1a\x0e.pura.v1.Frame(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18pura/wire/_pb/pura.proto\x12\x07pura.v1\"\r\n\x0bInfoRequest\"\xd2\x01\n\tInfoReply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x0e\n\x06key_id\x18\x02 \x01(\x0c\x12\x0e\n\x06\x65ngine\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\r\n\x05scale\x18\x05 \x01(\r\x12\x0e\n\x06metric\x18\x06 \x01(\t\x12\x0e\n\x06radius\x18\x07 \x01(\x01\x12\r\n\x05sigma\x18\x08 \x01(\r\x12\x0e\n\x06n_bits\x18\t \x01(\r\x12\x10\n\x08\x65mbedder\x18\n \x01(\t\x12\r\n\x05top_k\x18\x0b \x01(\r\x12\x11\n\tagreement\x18\x0c \x01(\x0c\"E\n\tEnrolment\x12\x14\n\x0c\x65nrolment_id\x18\x01 \x01(\x0c\x12\r\n\x05label\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63iphertexts\x18\x03 \x01(\x0c\"G\n\rEnrollRequest\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12&\n\nenrolments\x18\x02 \x03(\x0b\x32\x12.pura.v1.Enrolment\"`\n\rEnrollOutcome\x12\x14\n\x0c\x65nrolment_id\x18\x01 \x01(\x0c\x12\x0e\n\x06handle\x18\x02 \x01(\x06\x12\x12\n\nerror_code\x18\x03 \x01(\t\x12\x15\n\rerror_message\x18\x04 \x01(\t\"7\n\x0b\x45nrollReply\x12(\n\x08outcomes\x18\x01 \x03(\x0b\x32\x16.pura.v1.EnrollOutcome\"`\n\x05Query\x12\x0e\n\x06key_id\x18\x01 \x01(\x0c\x12\x12\n\nrequest_id\x18\x02 \x01(\x0c\x12\x13\n\x0b\x63iphertexts\x18\x03 \x01(\x0c\x12\x10\n\x08seal_key\x18\x04 \x01(\x0c\x12\x0c\n\x04mask\x18\x05 \x01(\x0c\"0\n\x0fIdentifyRequest\x12\x1d\n\x05query\x18\x01 \x01(\x0b\x32\x0e.pura.v1.Query\"?\n\rVerifyRequest\x12\x1d\n\x05query\x18\x01 \x01(\x0b\x32\x0e.pura.v1.Query\x12\x0f\n\x07handles\x18\x02 \x03(\x06\"<\n\x0b\x41nswerReply\x12\r\n\x05share\x18\x01 \x01(\x0c\x12\x0e\n\x06sealed\x18\x02 \x01(\x0c\x12\x0e\n\x06opened\x18\x03 \x01(\x0c\" \n\rForgetRequest\x12\x0f\n\x07handles\x18\x01 \x03(\x06\"\x1e\n\x0b\x46orgetReply\x12\x0f\n\x07removed\x18\x01 \x01(\r\"\x1e\n\rRosterRequest\x12\r\n\x05known\x18\x01 \x01(\x0c\",\n\x0bRosterEntry\x12\x0e\n\x06handle\x18\x01 \x01(\x06\x12\r\n\x05label\x18\x02 \x01(\x0c\"W\n\nRosterPage\x12%\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x14.pura.v1.RosterEntry\x12\x0f\n\x07version\x18\x02 \x01(\x0c\x12\x11\n\tunchanged\x18\x03 \x01(\x08\"\x0f\n\rStatusRequest\"\xc6\x01\n\x0bStatusReply\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\npeer_ready\x18\x02 \x01(\x08\x12\x0f\n\x07\x65ntries\x18\x03 \x01(\x04\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12\x10\n\x08uptime_s\x18\x05 \x01(\x04\x12\x30\n\x06levels\x18\x06 \x03(\x0b\x32 .pura.v1.StatusReply.LevelsEntry\x1a-\n\x0bLevelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"C\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\tagreement\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\x0c\"P\n\nHelloReply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\tagreement\x18\x02 \x01(\x0c\x12\x0e\n\x06key_id\x18\x03 \x01(\x0c\x12\r\n\x05\x65poch\x18\x04 \x01(\x0c\"\x15\n\x05\x46rame\x12\x0c\n\x04\x62ody\x18\x01 \x01(\x0c\x32\x90\x03\n\x07Gateway\x12\x30\n\x04Info\x12\x14.pura.v1.InfoRequest\x1a\x12.pura.v1.InfoReply\x12\x36\n\x06\x45nroll\x12\x16.pura.v1.EnrollRequest\x1a\x14.pura.v1.EnrollReply\x12:\n\x08Identify\x12\x18.pura.v1.IdentifyRequest\x1a\x14.pura.v1.AnswerReply\x12\x36\n\x06Verify\x12\x16.pura.v1.VerifyRequest\x1a\x14.pura.v1.AnswerReply\x12\x36\n\x06\x46orget\x12\x16.pura.v1.ForgetRequest\x1a\x14.pura.v1.ForgetReply\x12\x37\n\x06Roster\x12\x16.pura.v1.RosterRequest\x1a\x13.pura.v1.RosterPage0\x01\x12\x36\n\x06Status\x12\x16.pura.v1.StatusRequest\x1a\x14.pura.v1.StatusReply2j\n\x04Peer\x12\x33\n\x05Hello\x12\x15.pura.v1.HelloRequest\x1a\x13.pura.v1.HelloReply\x12-\n\x07Session\x12\x0e.pura.v1.Frame\x1a\x0e.pura.v1.Frame(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,25 +58,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FORGETREPLY']._serialized_start=873
   _globals['_FORGETREPLY']._serialized_end=903
   _globals['_ROSTERREQUEST']._serialized_start=905
-  _globals['_ROSTERREQUEST']._serialized_end=920
-  _globals['_ROSTERENTRY']._serialized_start=922
-  _globals['_ROSTERENTRY']._serialized_end=966
-  _globals['_ROSTERPAGE']._serialized_start=968
-  _globals['_ROSTERPAGE']._serialized_end=1019
-  _globals['_STATUSREQUEST']._serialized_start=1021
-  _globals['_STATUSREQUEST']._serialized_end=1036
-  _globals['_STATUSREPLY']._serialized_start=1039
-  _globals['_STATUSREPLY']._serialized_end=1237
-  _globals['_STATUSREPLY_LEVELSENTRY']._serialized_start=1192
-  _globals['_STATUSREPLY_LEVELSENTRY']._serialized_end=1237
-  _globals['_HELLOREQUEST']._serialized_start=1239
-  _globals['_HELLOREQUEST']._serialized_end=1306
-  _globals['_HELLOREPLY']._serialized_start=1308
-  _globals['_HELLOREPLY']._serialized_end=1388
-  _globals['_FRAME']._serialized_start=1390
-  _globals['_FRAME']._serialized_end=1411
-  _globals['_GATEWAY']._serialized_start=1414
-  _globals['_GATEWAY']._serialized_end=1814
-  _globals['_PEER']._serialized_start=1816
-  _globals['_PEER']._serialized_end=1922
+  _globals['_ROSTERREQUEST']._serialized_end=935
+  _globals['_ROSTERENTRY']._serialized_start=937
+  _globals['_ROSTERENTRY']._serialized_end=981
+  _globals['_ROSTERPAGE']._serialized_start=983
+  _globals['_ROSTERPAGE']._serialized_end=1070
+  _globals['_STATUSREQUEST']._serialized_start=1072
+  _globals['_STATUSREQUEST']._serialized_end=1087
+  _globals['_STATUSREPLY']._serialized_start=1090
+  _globals['_STATUSREPLY']._serialized_end=1288
+  _globals['_STATUSREPLY_LEVELSENTRY']._serialized_start=1243
+  _globals['_STATUSREPLY_LEVELSENTRY']._serialized_end=1288
+  _globals['_HELLOREQUEST']._serialized_start=1290
+  _globals['_HELLOREQUEST']._serialized_end=1357
+  _globals['_HELLOREPLY']._serialized_start=1359
+  _globals['_HELLOREPLY']._serialized_end=1439
+  _globals['_FRAME']._serialized_start=1441
+  _globals['_FRAME']._serialized_end=1462
+  _globals['_GATEWAY']._serialized_start=1465
+  _globals['_GATEWAY']._serialized_end=1865
+  _globals['_PEER']._serialized_start=1867
+  _globals['_PEER']._serialized_end=1973
 # @@protoc_insertion_point(module_scope)

@@ -133,6 +133,10 @@ class PackedGateway:
             return self._compact()
         return None
 
+    def roster_version(self) -> bytes:
+        """The change that was committed last."""
+        return self._store.last_txn() or b"none"
+
     def roster(self) -> list[tuple[Handle, bytes]]:
         """Every entry's handle and opaque label, oldest first."""
         return self._store.roster()
