@@ -17,6 +17,7 @@ from typing import NoReturn, ParamSpec
 
 import click
 
+from pura import policy as policies
 from pura.errors import BadConfig, PuraError
 from pura.ids import Engine, Party
 from pura.params import Metric
@@ -107,6 +108,11 @@ def cli(context: click.Context, config: Path | None, insecure: bool) -> None:
 @click.option(
     "--threshold", type=float, help="Least cosine, or largest distance, that matches.  [default: 0.425, for SFace]"
 )
+@click.option(
+    "--policy",
+    type=_path(),
+    help="Take model, scale and threshold from a file of `pura bench accuracy --write-policy`.",
+)
 @click.option("--top-k", type=int, default=1, show_default=True, help="Candidates that identify returns.")
 @click.option("--embedder", default="sface", show_default=True, help="Name of the network that makes the embeddings.")
 @_one_line_errors
@@ -124,6 +130,7 @@ def init(
     radius: float,
     sigma: int,
     threshold: float | None,
+    policy: Path | None,
     top_k: int,
     embedder: str,
 ) -> None:
@@ -136,6 +143,12 @@ def init(
 
     from pura_server import deploy
 
+    if policy is not None:
+        if threshold is not None:
+            raise BadConfig("give either --threshold or --policy")
+        measured = policies.read(policy)
+        dimension, scale, metric, radius = measured.dimension, measured.scale, measured.metric.value, measured.radius
+        threshold, embedder = measured.threshold, measured.embedder
     if threshold is None:
         if metric != Metric.COSINE or embedder != "sface":
             raise BadConfig("--threshold is needed: only for SFace with cosines there is a default")
