@@ -27,15 +27,19 @@ class BlockReader(Protocol):
     def __hash__(self) -> int: ...
 
 
+SPREAD = 8
+
+
 class TableCache:
     """Power tables of the blocks that were used last, within a budget of bytes; one in each process.
 
-    A table is built at the second use of a block's version: a block that every enrolment replaces never pays for one.
+    A table is built at the second use of a block's version or up to SPREAD uses later, as its hash falls: a block that
+    every enrolment replaces never pays for one, and no query pays for the tables of a whole gallery.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self._seen: OrderedDict[BlockReader, None] = OrderedDict()
+        self._seen: OrderedDict[BlockReader, int] = OrderedDict()
         self._tables: OrderedDict[BlockReader, tuple[PowerTable, int]] = OrderedDict()
         self._used = 0
         self._lock = threading.Lock()
@@ -46,8 +50,9 @@ class TableCache:
             if reader in self._tables:
                 self._tables.move_to_end(reader)
                 return self._tables[reader][0], False
-            worth = reader in self._seen and size <= self.budget
-            self._seen[reader] = None
+            uses = self._seen.get(reader, 0)
+            worth = uses > hash(reader) % SPREAD and size <= self.budget
+            self._seen[reader] = uses + 1
             while len(self._seen) > 100_000:
                 self._seen.popitem(last=False)
             return None, worth
