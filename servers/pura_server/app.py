@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -98,6 +99,9 @@ async def _gateway(
         metrics.peer_ready.set(state is State.READY)
         await health.set(state is State.READY)
 
+    def has_room() -> bool:
+        return shutil.disk_usage(config.data).free >= limits.reserve_mib << 20
+
     link = PeerLink(
         _connector(config, insecure),
         parts.params,
@@ -108,7 +112,7 @@ async def _gateway(
     )
     calls = Calls(metrics)
     clients = None if insecure else ClientList(config.clients_file)
-    service = GatewayService(backend, parts.pk, parts.params, link, calls, clients, questions, limits)
+    service = GatewayService(backend, parts.pk, parts.params, link, calls, clients, questions, limits, has_room)
     metrics.open.labels("question").set_function(lambda: service.asking.inside)
     metrics.open.labels("change").set_function(lambda: service.changing.inside)
     server = _server(config, limits.message_mib << 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
@@ -19,6 +20,15 @@ from pura_server.status import refuse
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+REQUEST_KEY = "pura-request"
+_NUMBER = re.compile(r"[0-9a-f]{12}")
+
+
+def _given(context: Context) -> str | None:
+    value = dict(context.invocation_metadata() or ()).get(REQUEST_KEY)
+    return value if isinstance(value, str) and _NUMBER.fullmatch(value) else None
 
 
 class Call:
@@ -44,10 +54,16 @@ class Calls:
         self._idle.set()
         self.draining = False
 
-    async def answer(self, method: str, context: Context, work: Callable[[Call], Awaitable[T]]) -> T:
-        """The result of `work`; an error ends the call with its code. Of an unexpected one nothing is told."""
+    async def answer(
+        self, method: str, context: Context, work: Callable[[Call], Awaitable[T]], *, follow: bool = False
+    ) -> T:
+        """The result of `work`; an error ends the call with its code. Of an unexpected one nothing is told.
+
+        `follow`: log under the number that the caller gave the operation, so that both servers' logs can be compared.
+        """
         call = Call(method, context)
-        with structlog.contextvars.bound_contextvars(request=secrets.token_hex(6)):
+        number = _given(context) if follow else None
+        with structlog.contextvars.bound_contextvars(request=number or secrets.token_hex(6)):
             started = time.monotonic()
             code, error = "internal", None
             self._begin()

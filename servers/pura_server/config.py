@@ -145,6 +145,8 @@ class Limits(_Section):
     """The longest time for a question; a client's own deadline counts when it is shorter."""
     change_s: float = Field(default=900.0, gt=0)
     """The longest time for one batch of enrolments or one erasure."""
+    reserve_mib: int = Field(default=64, ge=0)
+    """Enrolments are refused when the data folder's disk has less room than this, so that it lasts for the rest."""
     drain_s: float = Field(default=25.0, ge=0)
     """After SIGTERM: how long operations may take to end."""
 

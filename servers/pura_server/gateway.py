@@ -16,6 +16,7 @@ from pura.errors import (
     OutOfRange,
     PeerUnavailable,
     PuraError,
+    StorageFull,
     UnknownEntry,
     WrongKey,
 )
@@ -54,6 +55,7 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         clients: ClientList | None,
         questions: Questions,
         limits: Limits,
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
         self._backend = backend
         self._pk = pk
@@ -63,6 +65,7 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         self._clients = clients
         self._questions = questions
         self._limits = limits
+        self._has_room = has_room
         self._started = time.monotonic()
         self._template_bytes = template_bytes(pk, params)
         self._running: set[asyncio.Future[Any]] = set()
@@ -195,6 +198,8 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
             call.notes["batch"] = len(items)
             if not items:
                 return pb.EnrollReply()
+            if not await asyncio.to_thread(self._has_room):
+                raise StorageFull()
             outcomes = await self._change(call, self._backend.enroll(items))
             call.notes["refused"] = sum(isinstance(outcome, PuraError) for outcome in outcomes)
             return pb.EnrollReply(

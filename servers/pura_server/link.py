@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
+import structlog
 
 from pura.errors import ParameterMismatch, PeerRefused, PeerUnavailable, PuraError, WrongKey
 from pura.messages import MAX_BODY
@@ -25,6 +26,7 @@ from pura.rounds import Rounds, Tally
 from pura.transport import Line, converse, needs_stream, start
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import PeerStub
+from pura_server.calls import REQUEST_KEY
 from pura_server.logs import frames_of, logger
 from pura_server.status import typed
 
@@ -238,7 +240,8 @@ class PeerLink:
         if stub is None:
             line.fail(PeerUnavailable())
             return await work
-        call = stub.Session(metadata=((EPOCH_KEY, self._epoch),), timeout=seconds)
+        number = structlog.contextvars.get_contextvars().get("request", "")
+        call = stub.Session(metadata=((EPOCH_KEY, self._epoch), (REQUEST_KEY, number)), timeout=seconds)
 
         async def read() -> bytes | None:
             frame = await call.read()

@@ -88,7 +88,7 @@ class PeerService(pura_pb2_grpc.PeerServicer):
             finally:
                 self._lines.discard(line)
 
-        await self._calls.answer("Session", context, work)
+        await self._calls.answer("Session", context, work, follow=True)
 
     async def _play(self, call: Call, line: Line) -> None:
         context = call.context
