@@ -7,7 +7,7 @@ an int64 vector of shape (D,) with |y_j| <= S. The score of two templates is d =
 bits.
 
 *Column packing* (how the gallery is kept): slot i of ciphertext j of a block holds coordinate j of entry i, signed, in
-slots of b bits; b is just enough for 2 d + 1 and its sign.
+slots of b bits; b is just enough for the difference of two keys 4 d + c, c in {0, 1}, and its sign.
 """
 
 from __future__ import annotations
@@ -121,14 +121,14 @@ class ColumnLayout:
     slot_bits: int
     entries: int
     bias: int
-    """4 hi: added to -4 <x, y> so that no slot is negative."""
+    """8 hi: added to -8 <x, y> so that no slot is negative."""
 
     @classmethod
     def of(cls, params: Params) -> ColumnLayout:
-        """b = bits(8 hi + 2) + 1 where hi bounds a template's squared norm (8 S^2 and rounding);
-        L = (|N| - 1 - sigma - 2) / b: 87 entries at 2048 bits, 131 at 3072."""
-        b = (8 * params.max_norm2 + 2).bit_length() + 1
-        return cls(params.dimension, b, (params.n_bits - 3 - params.sigma) // b, 4 * params.max_norm2)
+        """b = bits(16 hi + 7) + 1 where hi bounds a template's squared norm (S^2 and rounding);
+        L = (|N| - 1 - sigma - 2) / b: 83 entries at 2048 bits, 126 at 3072."""
+        b = (16 * params.max_norm2 + 7).bit_length() + 1
+        return cls(params.dimension, b, (params.n_bits - 3 - params.sigma) // b, 8 * params.max_norm2)
 
 
 def pack_slots(values: Sequence[int], bits: int) -> int:

@@ -71,34 +71,41 @@ def test_select_gives_the_candidate_or_zero(rows):
     assert whole.handles.tolist() == [r[2] if r[0] else 0 for r in rows]
 
 
-keys = st.lists(st.integers(0, TOP - 2), min_size=1, max_size=70)
-small_keys = st.lists(st.integers(0, 5), min_size=1, max_size=70)
+distances = st.lists(st.integers(0, TOP // 4 - 2), min_size=1, max_size=70)
+small_distances = st.lists(st.integers(0, 2), min_size=1, max_size=70)
 contests = st.one_of(st.tuples(st.just(1), st.integers(2, 16)), st.tuples(st.integers(2, 10), st.just(2)))
 
 
 @settings(max_examples=60)
-@given(st.one_of(keys, small_keys), contests, st.integers(0, TOP // 2 - 2))
-def test_nearest_finds_the_smallest_within_the_threshold(values, how, tau):
+@given(st.one_of(distances, small_distances), contests, st.integers(0, TOP // 4 - 2), st.integers(0, 99))
+def test_nearest_finds_the_smallest_within_the_threshold_whatever_the_carries(values, how, tau, seed):
     n, (results, fan_in) = len(values), how
     contest = tournament.Contest(n, BITS, results, fan_in)
-    k1, k2 = shared(values, BITS, n)
     handles = np.random.default_rng(1).permutation(np.arange(1, n + 1)).astype(np.uint64) << np.uint64(40)
-    stocks = Dealer().stocks
-    tally = Tally()
-    none = np.zeros(n, np.uint64)
-    one, two = run_pair(
-        tournament.nearest(stocks[0], contest, Candidates(k1, handles), tau, first=True),
-        tournament.nearest(stocks[1], contest, Candidates(k2, none), tau, first=False),
-        tally,
-    )
-    found = [a ^ b for a, b in zip(one, two, strict=True)]
+    carries = np.random.default_rng(seed).integers(0, 2, n)
+    found, stocks, tally = contested(contest, values, carries, handles, tau)
     by_handle = dict(zip(handles.tolist(), values, strict=True))
-    expected = [k for k in sorted(values)[:results] if k < 2 * tau + 2]
+    expected = [d for d in sorted(values)[:results] if d <= tau]
     assert [by_handle[h] for h in found if h] == expected
     assert found[len(expected) :] == [0] * (results - len(expected))
     assert len({h for h in found if h}) == len(expected)
     assert tournament.need(contest) == tournament.Need(stocks[0].triple_octets, stocks[0].ots)
     assert tournament.rounds(contest) == tally.rounds
+    assert contested(contest, values, 1 - carries, handles, tau)[0] == found  # also which of equal ones
+
+
+def contested(contest, values, carries, handles, tau):
+    """The handles that `nearest` gives, the stocks that it used and what it sent."""
+    k1, k2 = shared([4 * d + int(c) for d, c in zip(values, carries, strict=True)], BITS, len(values))
+    stocks = Dealer().stocks
+    tally = Tally()
+    none = np.zeros(len(values), np.uint64)
+    one, two = run_pair(
+        tournament.nearest(stocks[0], contest, Candidates(k1, handles), tau, first=True),
+        tournament.nearest(stocks[1], contest, Candidates(k2, none), tau, first=False),
+        tally,
+    )
+    return [a ^ b for a, b in zip(one, two, strict=True)], stocks, tally
 
 
 def test_a_slow_network_gets_larger_groups():

@@ -67,6 +67,14 @@ def test_ties_and_single_entries(pair: Pair) -> None:
     assert set(pair.check(y[0])) <= {*first, *same}
 
 
+def test_which_of_equal_entries_answers_tells_nothing_of_a_third(pair: Pair) -> None:
+    """Carries between slots depend on the entry one slot below. If they broke ties, about one answer in four would name
+    the later twin here, and how many do would tell an asker how near the entry below is."""
+    x, other = templates(pair.params, 2)
+    handles = pair.enroll(np.array([-x, x, other, x]))
+    assert [pair.ask(x) for _ in range(30)] == [[handles[1]]] * 30
+
+
 def test_what_was_confirmed_is_there_after_a_restart(pair: Pair) -> None:
     ys = templates(pair.params, 5)
     pair.enroll(ys[:4])

@@ -2,7 +2,7 @@
 
 Every entry i has a counter n_i, shared additively modulo 2^b like its key. In each question, before the tournament,
 
-    near_i   = [key_i < 2 near + 2]          (a match, or closer to one than strangers come)
+    near_i   = [key_i < 4 near + 4]          (a match, or closer to one than strangers come)
     locked_i = [limit < n_i + 1]             (limit near questions were counted already)
     n_i     := n_i + near_i
     key_i   := a key that never wins, where locked_i
@@ -166,7 +166,7 @@ def _count(
     """The candidates with the locked ones made losers, and shares of near_i."""
     n, mask = len(entries), mask_of(bits)
     known = np.uint64(1 if first else 0)
-    below = entries.keys - known * np.uint64(2 * limit.near + 2)
+    below = entries.keys - known * np.uint64(4 * limit.near + 4)
     above = known * np.uint64(limit.questions - 1) - counts
     planes = np.concatenate([planes_of(below & mask, bits), planes_of(above & mask, bits)], axis=1)
     signs = (yield from sign(stock, planes, first=first)).reshape(2, octets(n))

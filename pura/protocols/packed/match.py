@@ -3,7 +3,7 @@ through.
 
     1 conversion    S1 -> S2  [x + S + r]                        convert.py
     2 norm check    lo <= ||x||^2 <= hi on shares, opened        norm.py
-    3 scores        2 d_i + c_i on shares, a block at a time     score.py
+    3 scores        4 d_i + c_i on shares, a block at a time     score.py
     4 entries asked near too often are left out, on shares       lockout.py, if the policy has a limit
     5 the nearest, within the threshold, on shares               tournament.py
 

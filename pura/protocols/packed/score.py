@@ -2,17 +2,19 @@
 
     G_j encrypts sum_i y_ij 2^(b i);  x_j = v_j - r_j, v at S2, r at S1 (r_j + S of the conversion, called r here)
     S1, ahead of time:  A = prod_j G_j^(r_j) * fresh [0]                        -> S2
-    S2:  C = (A / prod_j G_j^(v_j))^4 * (1 + (sum_i 4 hi 2^(b i) + R) N) * fresh [0],  PDec2(C)    -> S1
-    S1:  opens Q = P + R,  P = sum_i p_i 2^(b i),  p_i = 4 hi - 4 <x, y_i>
+    S2:  C = (A / prod_j G_j^(v_j))^8 * (1 + (sum_i 8 hi 2^(b i) + R) N) * fresh [0],  PDec2(C)    -> S1
+    S1:  opens Q = P + R,  P = sum_i p_i 2^(b i),  p_i = 8 hi - 8 <x, y_i>
 
 Everything up to C is linear over Z_N, so no slot overflows on the way. |<x, y_i>| <= hi by the norm checks, so
-0 <= p_i <= 8 hi < 2^(b-1). R is uniform of L b + sigma bits over the *whole* plaintext: Q tells S1 nothing (2^-sigma),
+0 <= p_i <= 16 hi < 2^(b-1). R is uniform of L b + sigma bits over the *whole* plaintext: Q tells S1 nothing (2^-sigma),
 and C is re-randomised because S1 will learn its randomness. Slot-wise, with rho_i the slots of R,
 
     q_i - rho_i = p_i + c_i  (mod 2^b),   c_i in {0, 1}
 
-the carry from the slot below. With the norms' shares this makes 2 d_i + c_i, and doubling makes the comparison exact:
-d_i <= tau  <=>  2 d_i + c_i < 2 tau + 2.
+the carry from the slot below. With the norms' shares this makes the key 4 d_i + c_i. The factor 4 makes comparisons exact
+and *independent of c*, which depends on the entry in the slot below: no answer may (docs/decisions/0008).
+
+    d_i < d_j    <=>  (4 d_i + c_i) - (4 d_j + c_j) + 2 < 0         d_i <= tau  <=>  4 d_i + c_i < 4 tau + 4
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def scores_s2(side: Side, a: Sequence[Z], b_inverse: Sequence[Z]) -> tuple[Score
     cs, masks = [], []
     for a_k, b_k in zip(a, b_inverse, strict=True):
         r = side.rng.bits(columns.entries * columns.slot_bits + side.params.sigma)
-        c = power(a_k * b_k, 4, pk.n2)
+        c = power(a_k * b_k, 8, pk.n2)
         cs.append(pk.rerandomise(pk.add_plain(c, bias + r), side.rng))
         masks.append(r)
     u2 = side.share.partial_decrypt_many(pk, cs)
@@ -89,9 +91,9 @@ def slots_of(side: Side, plain: int | Z) -> Words:
 
 
 def distance_keys(side: Side, slots: Words, entry_norms: Words, query_norm: int, *, first: bool) -> Words:
-    """A server's share of 2 d_i + c_i modulo 2^b: its slots, plus twice its shares of ||y_i||^2 and ||x||^2;
+    """A server's share of 4 d_i + c_i modulo 2^b: its slots, plus four times its shares of ||y_i||^2 and ||x||^2;
     S1 (`first`) takes the bias off. slots and entry_norms: shape (n,) of the n entries in question."""
     b = side.columns.slot_bits
-    shift = (2 * query_norm - (side.columns.bias if first else 0)) % (1 << b)
-    out: Words = (slots + np.uint64(2) * entry_norms + np.uint64(shift)) & np.uint64((1 << b) - 1)
+    shift = (4 * query_norm - (side.columns.bias if first else 0)) % (1 << b)
+    out: Words = (slots + np.uint64(4) * entry_norms + np.uint64(shift)) & np.uint64((1 << b) - 1)
     return out

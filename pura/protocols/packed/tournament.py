@@ -1,7 +1,8 @@
 """Step 5: the nearest entries, and the threshold, on shares.
 
-Candidates carry their key 2 d + c and their handle. In a level with fan-in m, groups of m candidates compare all pairs
-at once; L_ij = [key_j < key_i] for i < j, so that of equal keys the first wins, and exactly one of the
+Candidates carry their key 4 d + c, c in {0, 1}, and their handle. In a level with fan-in m, groups of m candidates
+compare all pairs at once; L_ij = [d_j < d_i] for i < j, whatever the c are, so that of equal distances the first wins,
+and exactly one of the
 
     w_i = AND_{j < i} L_ji  AND_{j > i} NOT L_ij
 
@@ -11,7 +12,7 @@ least; larger groups take fewer rounds, which pays when a round is dear.
 The k nearest, k > 1: lists of K candidates (K the power of two from k on) are sorted by Batcher's bitonic network, then
 merged in pairs: min(A_i, B_{K-1-i}) are the K smallest of two sorted lists, in bitonic order.
 
-Nothing is opened. At the end a candidate whose key is not below 2 tau + 2 has its handle replaced by 0.
+Nothing is opened. At the end a candidate with d > tau has its handle replaced by 0.
 """
 
 from __future__ import annotations
@@ -121,9 +122,13 @@ def _winners(stock: Stock, contest: Contest, x: list[Candidates], *, first: bool
 
 
 def _less(stock: Stock, contest: Contest, smaller: list[Words], larger: list[Words], *, first: bool) -> Rounds[Bits]:
-    """Shares of [smaller < larger] for rows of keys; every row begins a byte of its own: (rows, w)."""
+    """Shares of [d < d'] for rows of keys 4 d + c and 4 d' + c': whether key - key' + 2 is negative.
+
+    Every row begins a byte of its own: (rows, w).
+    """
     rows, width = len(smaller), octets(len(smaller[0]))
-    differences = [a - b for a, b in zip(smaller, larger, strict=True)]
+    two = np.uint64(2 if first else 0)
+    differences = [a - b + two for a, b in zip(smaller, larger, strict=True)]
     planes = np.concatenate([planes_of(d & mask_of(contest.bits), contest.bits) for d in differences], axis=1)
     below = yield from sign(stock, planes, first=first)
     return below.reshape(rows, width)
@@ -200,22 +205,22 @@ def _lower(stock: Stock, contest: Contest, x: Candidates, y: Candidates, *, firs
 
 
 def _swaps(stock: Stock, contest: Contest, x: Candidates, y: Candidates, *, first: bool) -> Rounds[Candidates]:
-    """[y < x] (y - x): what is added to x, and taken from y, to bring them in order."""
+    """[d_y < d_x] (y - x): what is added to x, and taken from y, to bring them in order."""
     plane = yield from _less(stock, contest, [y.keys], [x.keys], first=first)
     return (yield from select(stock, unpack_bits(plane[0], len(x)), y.minus(x, contest.bits), contest.bits))
 
 
 def _within(stock: Stock, contest: Contest, best: Candidates, tau: int, *, first: bool) -> Rounds[Candidates]:
-    """The candidates with key < 2 tau + 2, that is d <= tau; the others' handles become 0."""
-    limit = np.full(len(best), 2 * tau + 2, np.uint64)
+    """The candidates with d <= tau, that is d < tau + 1; the others' handles become 0."""
+    limit = np.full(len(best), 4 * (tau + 1), np.uint64)
     own = np.zeros_like(limit) if not first else limit
     plane = yield from _less(stock, contest, [best.keys], [own], first=first)
     return (yield from select(stock, unpack_bits(plane[0], len(best)), best, contest.bits))
 
 
 def never(count: int, bits: int, *, first: bool) -> Candidates:
-    """Candidates that lose against every key and are in no threshold: the largest key, handle 0."""
-    key = (1 << (bits - 1)) - 1 if first else 0
+    """Candidates that lose against every key and are in no threshold: the largest key 4 d, handle 0."""
+    key = (1 << (bits - 1)) - 4 if first else 0
     return Candidates(np.full(count, key, np.uint64), np.zeros(count, np.uint64))
 
 
