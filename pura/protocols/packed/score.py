@@ -11,8 +11,8 @@ and C is re-randomised because S1 will learn its randomness. Slot-wise, with rho
 
     q_i - rho_i = p_i + c_i  (mod 2^b),   c_i in {0, 1}
 
-the carry from the slot below. With the norms' shares this makes the key 4 d_i + c_i. The factor 4 makes comparisons exact
-and *independent of c*, which depends on the entry in the slot below: no answer may (docs/decisions/0008).
+the carry from the slot below. With the norms' shares this makes the key 4 d_i + c_i. The factor 4 makes comparisons
+exact and *independent of c*, which depends on the entry in the slot below: no answer may (docs/decisions/0008).
 
     d_i < d_j    <=>  (4 d_i + c_i) - (4 d_j + c_j) + 2 < 0         d_i <= tau  <=>  4 d_i + c_i < 4 tau + 4
 """
