@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pura.attack.oracle import Floats
+from pura.attack.oracle import Bools, Floats
 
 Z95 = 1.959964
 
@@ -32,7 +32,7 @@ class Rate:
         return self.k / self.n if self.n else math.nan
 
     @classmethod
-    def of(cls, successes: Floats | Sequence[bool]) -> Rate:
+    def of(cls, successes: Bools | Sequence[bool]) -> Rate:
         """From one outcome each."""
         return cls.count(int(np.sum(successes)), len(successes))
 

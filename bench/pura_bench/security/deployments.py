@@ -1,0 +1,179 @@
+"""The product, deployed for an attack: two server processes with mTLS, one client that may ask, victims enrolled."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pura.attack.oracle import Bools, Floats, Index, count
+from pura.crypto.encoding import distance2, quantise
+from pura.crypto.keys import write_keys
+from pura.crypto.rng import SystemRng
+from pura.crypto.threshold import KeySet, generate
+from pura.errors import BudgetSpent
+from pura.ids import Engine
+from pura.params import Params
+from pura_client import processes
+from pura_client.session import Client, connect
+from pura_server.config import Collection, load
+from pura_server.deploy import Hosts, make
+
+READY_S = 180.0
+NEAR = 0.05
+"""How much below the threshold a question still counts as near an entry."""
+
+
+@dataclasses.dataclass
+class Deployment:
+    """A running one. `notes`: what a curious server writes, by its name."""
+
+    folder: Path
+    client: Client
+    params: Params
+    labels: list[str]
+    notes: dict[str, Path]
+
+    def question(self, victim: int, probe: Floats) -> bool:
+        """Is this the victim? Through the client's library and both servers."""
+        return self.client.verify(np.asarray(probe, np.float32), self.labels[victim]).match
+
+    def plaintext(self, enrolled: Floats) -> PlainDecisions:
+        """What the servers must answer: the integer computation on quantised vectors."""
+        return PlainDecisions(enrolled, self.params)
+
+
+class PlainDecisions:
+    """The decision of the encrypted engines, computed in the clear: d <= tau over quantised vectors."""
+
+    def __init__(self, enrolled: Floats, params: Params) -> None:
+        self.params = params
+        self._templates = np.array([quantise(e, params) for e in enrolled])
+        self.queries = np.zeros(len(enrolled), np.int64)
+
+    def decide(self, victims: Index, probes: Floats) -> Bools:
+        """See `DecisionOracle`."""
+        count(self.queries, victims)
+        out = [self._one(int(v), probe) for v, probe in zip(victims, probes, strict=True)]
+        return np.array(out, bool)
+
+    def _one(self, victim: int, probe: Floats) -> bool:
+        x = quantise(np.asarray(probe, np.float32), self.params)
+        return bool(distance2(x, self._templates[victim][None])[0] <= self.params.tau)
+
+
+class ServerDecisions:
+    """The same questions, put to the servers. `compared`: how many of the answers were checked against the plaintext
+    decision, and `differed`: how many were not the same. Stops at `BudgetSpent`, which counts as no answer."""
+
+    def __init__(self, deployment: Deployment, enrolled: Floats) -> None:
+        self._deployment, self._plain = deployment, deployment.plaintext(enrolled)
+        self.queries = np.zeros(len(enrolled), np.int64)
+        self.compared = self.differed = 0
+        self.refused = 0
+
+    def decide(self, victims: Index, probes: Floats) -> Bools:
+        """See `DecisionOracle`."""
+        out = []
+        for v, probe in zip(victims, probes, strict=True):
+            count(self.queries, np.array([v]))
+            try:
+                got = self._deployment.question(int(v), probe)
+            except BudgetSpent:
+                self.refused += 1
+                out.append(False)
+                continue
+            self.compared += 1
+            self.differed += got != bool(self._plain.decide(np.array([v]), probe[None])[0])
+            out.append(got)
+        return np.array(out, bool)
+
+
+class ServerLeak:
+    """A client's questions together with what a curious S2 of engine `published` notes; see `pura.attack.leak`."""
+
+    def __init__(self, deployment: Deployment, entries: int, n: int) -> None:
+        self._deployment, self._n = deployment, n
+        self._notes = deployment.notes["s2"].open("r", encoding="utf-8")
+        self.queries = np.zeros(entries, np.int64)
+
+    def observe(self, victims: Index, probes: Floats) -> tuple[Floats, Bools]:
+        """See `LeakOracle`."""
+        count(self.queries, victims)
+        sizes, matches = [], []
+        params = self._deployment.params
+        unit = float(1 << params.sigma) * 2 * params.scale**2
+        for v, probe in zip(victims, probes, strict=True):
+            self._notes.read()
+            matches.append(self._deployment.question(int(v), probe))
+            seen = [json.loads(line) for line in self._notes.read().splitlines()]
+            d = next(int(line["values"][0]) for line in seen if line.get("protocol") == "scmp")
+            sizes.append((self._n // 2 - abs(d)) / unit)
+        return np.array(sizes), np.array(matches)
+
+
+@contextlib.contextmanager
+def deployed(
+    folder: Path,
+    enrolled: Floats,
+    *,
+    engine: Engine,
+    threshold: float,
+    keys: KeySet | None = None,
+    bits: int = 2048,
+    budget: int | None = None,
+    lockout: int = 0,
+    dimension: int = 128,
+    curious: Sequence[str] = (),
+) -> Iterator[Deployment]:
+    """Make, start, enrol; stopped at the end. `budget`: how many questions the client may ask (None: no limit worth
+    the name). `lockout`: how many questions near one entry are answered (0: no limit). `curious`: s1, s2 or both."""
+    folder.mkdir(parents=True)
+    write_keys(keys or generate(bits, SystemRng()), folder / "keys")
+    settings: dict[str, Any] = {}
+    if lockout:
+        settings = {"lockout_limit": lockout, "lockout_threshold": round(threshold - NEAR, 3)}
+    collection = Collection(engine=engine, threshold=threshold, dimension=dimension, **settings)
+    s1_port, s2_port = processes.free_ports(2)
+    files = make(folder, folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", s1_port, s2_port))
+    s1, s2, client = files
+    asked = 1 << 30 if budget is None else budget
+    with s1.open("a", encoding="utf-8") as file:
+        file.write(f"\n[budget]\nquestions = {asked}\nper_hour = {float(asked) if budget is None else 0.0}\n")
+    notes = {name: folder / f"{name}.notes" for name in curious}
+    for path in notes.values():
+        path.touch()
+    labels = [f"victim {i:02d}" for i in range(len(enrolled))]
+    with _commands(notes), processes.two_servers(s1, s2, client, timeout_s=READY_S), connect(client) as session:
+        outcomes = session.enroll_many([(np.asarray(e, np.float32), x) for e, x in zip(enrolled, labels, strict=True)])
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        params = load(s1).collection.params(session._pk)
+        yield Deployment(folder, session, params, labels, notes)
+
+
+@contextlib.contextmanager
+def _commands(notes: dict[str, Path]) -> Iterator[None]:
+    """While it lasts, a server that is to be curious is started as `curious`."""
+    original = processes.server_command
+
+    def command(*args: str) -> list[str]:
+        config = Path(args[1]) if len(args) == 2 and args[0] == "--config" else None
+        name = config.stem if config else ""
+        if name not in notes or not re.fullmatch("s[12]", name):
+            return original(*args)
+        return [sys.executable, "-m", "pura_bench.security.curious", *args, "--notes", str(notes[name])]
+
+    processes.server_command = command
+    try:
+        yield
+    finally:
+        processes.server_command = original

@@ -1,0 +1,123 @@
+"""Whether a reconstruction is the victim: by the network that was attacked, and by one that was not.
+
+The critic is dlib's ResNet (pip install 'pura[critic]'). It was trained by others on other photos, so an image that
+only exploits the first network does not fool it. Thresholds are set on the attacker's people, each network its own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from pura.attack.metrics import Band, Rate, impostor_scores, threshold_at, verification_accuracy
+from pura.attack.oracle import Floats, cosines, unit
+from pura.face.pipeline import FacePipeline
+from pura_bench.security.photos import Cast, Crops, Photos
+
+FMRS = (1e-2, 1e-3)
+CRITIC_PHOTOS = 600
+CRITIC_SIDE = 150
+
+
+class Network(Protocol):
+    """Aligned crops (n, 112, 112, 3) to unit vectors, or to vectors whose cosine is a similarity."""
+
+    name: str
+
+    def __call__(self, crops: Crops) -> Floats: ...
+
+
+class Target:
+    """The network that clients of the product use."""
+
+    def __init__(self, faces: FacePipeline) -> None:
+        self.name, self._faces = faces.spec.name, faces
+
+    def __call__(self, crops: Crops) -> Floats:
+        return unit(self._faces.embed_aligned(crops))
+
+
+class Dlib:
+    """dlib's face recognition ResNet v1 (Davis King; public domain)."""
+
+    name = "dlib"
+
+    def __init__(self, folder: Path) -> None:
+        import dlib
+
+        self._net: Any = dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
+
+    def __call__(self, crops: Crops) -> Floats:
+        import cv2
+
+        out = []
+        for crop in crops:
+            chip = cv2.resize(crop, (CRITIC_SIDE, CRITIC_SIDE), interpolation=cv2.INTER_CUBIC)
+            out.append(np.array(self._net.compute_face_descriptor(chip)))
+        return np.array(out)
+
+
+def critic() -> Dlib | None:
+    """The critic, if it is installed."""
+    # the package's own module cannot be imported where setuptools is missing; only its files are wanted
+    found = importlib.util.find_spec("face_recognition_models")
+    if found is None or importlib.util.find_spec("dlib") is None or not found.submodule_search_locations:
+        return None
+    return Dlib(Path(found.submodule_search_locations[0]) / "models")
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """One set of reconstructions as one network sees it."""
+
+    network: str
+    similarity: Band
+    sar1: dict[float, Rate]
+    sar2: dict[float, Rate]
+    accuracy: float
+
+    def as_json(self) -> dict[str, Any]:
+        """For the report's JSON."""
+        return {
+            "network": self.network,
+            "similarity": dataclasses.asdict(self.similarity),
+            "sar1": {f"{fmr:g}": rate_json(rate) for fmr, rate in self.sar1.items()},
+            "sar2": {f"{fmr:g}": rate_json(rate) for fmr, rate in self.sar2.items()},
+            "accuracy": round(self.accuracy, 4),
+        }
+
+
+def rate_json(rate: Rate) -> dict[str, Any]:
+    """k, n and the interval."""
+    return {"k": rate.k, "n": rate.n, "low": round(rate.low, 4), "high": round(rate.high, 4)}
+
+
+class Judge:
+    """One network with its thresholds and what it makes of the victims' photos."""
+
+    def __init__(self, network: Network, cast: Cast, known: Photos) -> None:
+        self.network = network
+        impostors = impostor_scores(unit(network(known.crops)), known.people)
+        self.thresholds = {fmr: threshold_at(impostors, fmr) for fmr in FMRS}
+        self.pairs = len(impostors)
+        self._enrolled, self._mates = unit(network(cast.enrolled.crops)), unit(network(cast.mates.crops))
+        one, other = cast.strangers
+        self._strangers = cosines(network(one.crops), network(other.crops))
+
+    def verdict(self, pictures: Crops, rows: Sequence[int] | None = None) -> Verdict:
+        """Of one reconstruction for each victim, or for the victims named."""
+        at = np.arange(len(self._enrolled)) if rows is None else np.asarray(rows)
+        got = unit(self.network(pictures))
+        first, second = cosines(got, self._enrolled[at]), cosines(got, self._mates[at])
+        return Verdict(
+            self.network.name,
+            Band.of(first),
+            {fmr: Rate.of(first >= t) for fmr, t in self.thresholds.items()},
+            {fmr: Rate.of(second >= t) for fmr, t in self.thresholds.items()},
+            verification_accuracy(second, self._strangers[: max(2, len(at))])[0],
+        )

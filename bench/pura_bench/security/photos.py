@@ -1,0 +1,169 @@
+"""Photos of people, aligned and embedded once, and who of them is attacker's and who is victim.
+
+DIR has a folder for each person, or it is the development half of Labeled Faces in the Wild: `photos/` beside
+`pairsDevTrain.txt` and `pairsDevTest.txt`. There the attacker has DevTrain's people and DevTest's are the victims;
+elsewhere people are dealt out by a seed. Nobody is both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pura.attack.oracle import Floats, unit
+from pura.errors import BadConfig
+from pura.face import align, images
+from pura.face.detect import Face
+from pura.face.photos import orl_faces
+from pura.face.pipeline import FacePipeline
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".bmp", ".webp")
+TRAIN, TEST = "pairsDevTrain.txt", "pairsDevTest.txt"
+BATCH = 64
+ORL_PAD = 28
+"""ORL's photos end at the chin; the detector wants some room around a face."""
+
+Crops = NDArray[np.uint8]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photos:
+    """crops (n, 112, 112, 3), embeddings (n, D) of unit length, and names "person/file"."""
+
+    crops: Crops
+    embeddings: Floats
+    names: tuple[str, ...]
+
+    @property
+    def people(self) -> list[str]:
+        """Whose photo each one is."""
+        return [name.rpartition("/")[0] for name in self.names]
+
+    def of(self, rows: Sequence[int] | NDArray[np.int64]) -> Photos:
+        """Some of them."""
+        rows = np.asarray(rows, np.int64)
+        return Photos(self.crops[rows], self.embeddings[rows], tuple(self.names[i] for i in rows))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Cast:
+    """known: the attacker's photos. enrolled and mates: of each victim the photo that is enrolled and another one.
+    strangers: pairs of photos of two people who are not the attacker's, as many as victims."""
+
+    known: Photos
+    enrolled: Photos
+    mates: Photos
+    strangers: tuple[Photos, Photos]
+    source: str
+
+
+Progress = Callable[[int, int], None]
+
+
+def load(folder: Path | None, faces: FacePipeline, cache: Path, progress: Progress) -> Photos:
+    """All photos of a folder, or ORL's for None; kept in `cache`. A photo without a face is left out."""
+    listed: list[tuple[str, Path | NDArray[Any]]] = list(_orl() if folder is None else _files(folder))
+    if not listed:
+        raise BadConfig(f"{folder} has no folders with photos")
+    digest = hashlib.sha256("\n".join([str(faces.spec), *(name for name, _ in listed)]).encode()).hexdigest()[:16]
+    file = cache / f"photos-{digest}.npz"
+    if file.exists():
+        with np.load(file) as kept:
+            return Photos(kept["crops"], kept["embeddings"], tuple(kept["names"].tolist()))
+    crops, names = [], []
+    for i, (name, photo) in enumerate(listed):
+        image = images.read(photo)
+        found = faces.detector.find(image)
+        if found:
+            crops.append(align.crop(image, _central(found, image.shape).landmarks))
+            names.append(name)
+        progress(i + 1, len(listed))
+    stack = np.stack(crops)
+    embedded = [faces.embed_aligned(stack[i : i + BATCH]) for i in range(0, len(stack), BATCH)]
+    out = Photos(stack, unit(np.concatenate(embedded)), tuple(names))
+    cache.mkdir(parents=True, exist_ok=True)
+    np.savez(file, crops=out.crops, embeddings=out.embeddings, names=np.array(out.names))
+    return out
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path | NDArray[Any]]]:
+    root = folder / "photos" if (folder / "photos").is_dir() else folder
+    for path in sorted(root.glob("*/*")):
+        if path.suffix.lower() in SUFFIXES:
+            yield f"{path.parent.name}/{path.name}", path
+
+
+def _orl() -> Iterator[tuple[str, Path | NDArray[Any]]]:
+    for person, photos in enumerate(orl_faces(), start=1):
+        for number, photo in enumerate(photos, start=1):
+            wide = cv2.resize(np.pad(photo, ORL_PAD, mode="edge"), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+            yield f"s{person:02d}/{number:02d}.pgm", wide
+
+
+def _central(faces: list[Face], shape: tuple[int, ...]) -> Face:
+    """The face nearest to the middle: whom a portrait is of."""
+    centre = np.array([shape[1], shape[0]]) / 2
+    return min(faces, key=lambda face: float(np.linalg.norm(np.add(face.box[:2], np.divide(face.box[2:], 2)) - centre)))
+
+
+def deal(photos: Photos, folder: Path | None, victims: int, seed: int) -> Cast:
+    """The attacker's photos and the victims. Raises `BadConfig` when there are too few people with two photos."""
+    where = {name: i for i, name in enumerate(photos.names)}
+    if folder is not None and (folder / TRAIN).is_file() and (folder / TEST).is_file():
+        attackers = {person for pair in _pairs(folder / TRAIN) for person, _ in pair}
+        pairs = [[where.get(_lfw(*one), -1) for one in pair] for pair in _pairs(folder / TEST)]
+        same = [pair[0][0] == pair[1][0] for pair in _pairs(folder / TEST)]
+        genuine = _first_of_each([p for p, s in zip(pairs, same, strict=True) if s and -1 not in p], photos)
+        strangers = [p for p, s in zip(pairs, same, strict=True) if not s and -1 not in p]
+        source = "Labeled Faces in the Wild, development half: attacker has DevTrain's people, victims are DevTest's"
+    else:
+        order = np.random.default_rng(seed).permutation(sorted(set(photos.people))).tolist()
+        attackers = set(order[: len(order) // 2])
+        rest: dict[str, list[int]] = {person: [] for person in order[len(order) // 2 :]}
+        for i, person in enumerate(photos.people):
+            if person in rest:
+                rest[person].append(i)
+        genuine = [rows[:2] for rows in rest.values() if len(rows) > 1]
+        single = [rows[-1] for rows in rest.values() if rows]
+        strangers = [[single[i - 1], single[i]] for i in range(len(single))]
+        source = "half of the people of the folder are the attacker's, the victims are of the other half"
+        if folder is None:
+            source = "ORL Database of Faces (AT&T Laboratories Cambridge); " + source
+    genuine, strangers = genuine[:victims], strangers[:victims]
+    if len(genuine) < 2 or not attackers:
+        raise BadConfig("the attack needs other people's photos, and at least two victims with two photos each")
+    known = photos.of([i for i, person in enumerate(photos.people) if person in attackers])
+    enrolled, mates = photos.of([a for a, _ in genuine]), photos.of([b for _, b in genuine])
+    if set(known.people) & set(enrolled.people):
+        raise BadConfig("a victim is among the attacker's people")
+    pairs_of = photos.of([a for a, _ in strangers]), photos.of([b for _, b in strangers])
+    return Cast(known, enrolled, mates, pairs_of, source)
+
+
+def _pairs(file: Path) -> list[list[tuple[str, int]]]:
+    """LFW's format: a count, then "name i j" for one person and "name i other j" for two."""
+    out = []
+    for line in file.read_text("utf-8").splitlines()[1:]:
+        part = line.split("\t")
+        out.append([(part[0], int(part[1])), (part[0], int(part[2])) if len(part) == 3 else (part[2], int(part[3]))])
+    return out
+
+
+def _lfw(person: str, number: int) -> str:
+    return f"{person}/{person}_{number:04d}.jpg"
+
+
+def _first_of_each(pairs: list[list[int]], photos: Photos) -> list[list[int]]:
+    people, seen, out = photos.people, set(), []
+    for pair in pairs:
+        if people[pair[0]] not in seen:
+            seen.add(people[pair[0]])
+            out.append(pair)
+    return out
