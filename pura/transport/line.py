@@ -74,6 +74,9 @@ class Line:
         return self._failed
 
 
+_FINISHING: set[asyncio.Task[None]] = set()
+"""Readers of streams whose party is done."""
+
 Read = Callable[[], Awaitable[bytes | None]]
 """The stream's next message, or None at its end."""
 Write = Callable[[bytes], Awaitable[None]]
@@ -86,11 +89,14 @@ async def converse(
     read: Read,
     write: Write,
     typed: Callable[[Exception], PuraError],
+    half_close: Callable[[], Awaitable[None]] | None = None,
 ) -> R:
     """Carry messages between a started party (`start`) and a stream until the party is done; its result.
 
-    `typed` names what a stream raises. Cancelling this stops the party at its next step; either way its thread is free
-    when this returns. Raises what the party raises.
+    `typed` names what a stream raises. `half_close`, on the side that opened the stream, says that no more will be
+    written; the stream is then read to its end in the background, because to stop reading would cancel it, and with it
+    what the other party still has to do. Cancelling this stops the party at its next step; either way its thread is
+    free when this returns. Raises what the party raises.
     """
 
     async def reading() -> None:
@@ -116,21 +122,30 @@ async def converse(
                 line.fail(typed(error))
                 return
 
+    finished = False
     reader = asyncio.ensure_future(reading())
     writer = asyncio.ensure_future(writing())
     try:
         result = await asyncio.shield(work)
         line.outbox.put_nowait(None)
         await writer
+        if half_close is not None:
+            with contextlib.suppress(Exception):  # a stream that broke now has no effect any more
+                await half_close()
+            finished = True
         return result
     except asyncio.CancelledError:
         line.fail(_stopped())
         await _ended(work)
         raise
     finally:
-        for task in (reader, writer):
-            task.cancel()
-        await asyncio.gather(reader, writer, return_exceptions=True)
+        if finished:
+            _FINISHING.add(reader)
+            reader.add_done_callback(_FINISHING.discard)
+        else:
+            for task in (reader, writer):
+                task.cancel()
+            await asyncio.gather(reader, writer, return_exceptions=True)
 
 
 def start(party: Rounds[R], line: Line, pool: Executor, tally: Tally | None = None) -> asyncio.Future[R]:

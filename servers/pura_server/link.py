@@ -53,7 +53,6 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
 _HELLO_S = 10.0
 _SETTLE_S = 300.0
 _SETTLE_WAIT_S = 10.0
-_FAREWELL_S = 30.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 3.0
 _TOLD = (ParameterMismatch, WrongKey, PeerRefused)
 """Reasons why the peer is not there that a client may know."""
@@ -94,7 +93,7 @@ class PeerLink:
         self._broken = asyncio.Event()
         self._lost: PuraError | None = None
         self._settled = asyncio.Event()
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._watchers: set[asyncio.Task[None]] = set()
         self.state = State.DOWN
         self.why: PuraError = PeerUnavailable("the other server has not been reached yet; try again")
         self._changes = asyncio.Lock()  # held by whoever changes the gallery, or settles
@@ -127,7 +126,7 @@ class PeerLink:
         finally:
             self.state = State.DOWN
             await self._drop()
-            for task in self._farewells:
+            for task in self._watchers:
                 task.cancel()
 
     async def _once(self) -> None:
@@ -163,8 +162,8 @@ class PeerLink:
         compare(pb.HelloRequest(protocol=reply.protocol, agreement=reply.agreement, key_id=reply.key_id), mine)
         self._epoch = reply.epoch.hex()
         watcher = asyncio.ensure_future(self._watch(channel))
-        self._farewells.add(watcher)
-        watcher.add_done_callback(self._farewells.discard)
+        self._watchers.add(watcher)
+        watcher.add_done_callback(self._watchers.discard)
 
     async def _watch(self, channel: grpc.aio.Channel) -> None:
         """Notice that a connection broke while nobody used it."""
@@ -258,23 +257,10 @@ class PeerLink:
             return known
 
         try:
-            result = await converse(party, line, work, read, write, named)
+            return await converse(party, line, work, read, write, named, call.done_writing)
         except BaseException:
             call.cancel()
             raise
-        farewell = asyncio.ensure_future(_farewell(call))
-        self._farewells.add(farewell)
-        farewell.add_done_callback(self._farewells.discard)
-        return result
-
-
-async def _farewell(call: Any) -> None:
-    """Let S2 come to its own end: what S1 has is final already."""
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(_FAREWELL_S):
-            await call.done_writing()
-            await call.code()
-    call.cancel()
 
 
 def compare(theirs: pb.HelloRequest, mine: Params) -> None:

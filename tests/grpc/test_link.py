@@ -1,0 +1,335 @@
+"""S1's connection with S2 over real gRPC, both in this process, with parties made for the test."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+
+from pura.crypto.keys import load_public
+from pura.errors import (
+    InvalidTemplate,
+    MaterialUsed,
+    Overloaded,
+    ParameterMismatch,
+    PeerUnavailable,
+    ProtocolError,
+    PuraError,
+)
+from pura.messages import Message, message
+from pura.params import Params
+from pura.rounds import Rounds, Tally, receive, receive_any, send
+from pura.wire._pb import pura_pb2 as pb
+from pura.wire._pb import pura_pb2_grpc
+from pura_server.calls import Calls
+from pura_server.link import CHANNEL_OPTIONS, PeerLink, State
+from pura_server.metrics import Metrics
+from pura_server.peer import PeerService
+
+PK = load_public(Path(__file__).parents[1] / "fixtures" / "test-keys-2048" / "public.key")
+PARAMS = Params(PK.key_id, 2048)
+
+
+@message
+class Word(Message):
+    text: bytes
+
+
+class Peer:
+    """S2 with a party per word."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.closed = threading.Event()
+        self.greetings = 0
+
+    def session(self) -> Rounds[None]:
+        first = yield from receive(Word)
+        self.heard.append(first.text)
+        try:
+            if first.text == b"raise":
+                raise MaterialUsed(detail="for the log only")
+            if first.text == b"break":
+                raise ValueError("a secret value")
+            if first.text == b"leave":
+                return
+            if first.text == b"flood":
+                for _ in range(5000):
+                    yield from send(Word(b"drop"))
+            while True:
+                got = yield from receive(Word)
+                self.heard.append(got.text)
+                if got.text == b"end":
+                    return
+                yield from send(got)
+        finally:
+            self.closed.set()
+
+    def levels(self) -> dict[str, float]:
+        return {}
+
+    def connected(self) -> None:
+        self.greetings += 1
+
+    def close(self) -> None: ...
+
+
+class Pair:
+    """The two ends; `settled` counts reconciliations."""
+
+    def __init__(self, peer: Peer, params: Params = PARAMS) -> None:
+        self.peer = peer
+        self.agreed: list[bool] = []
+        self.settled = 0
+        self.states: list[State] = []
+        self.pool = ThreadPoolExecutor(8)
+        self.params = params
+        self.port = 0
+        self.links: list[asyncio.Task[None]] = []
+
+    async def serve(self) -> None:
+        calls = Calls(Metrics(), PeerUnavailable)
+        service = PeerService(self.peer, PARAMS, calls, self.pool, pinned=None, sessions=4, agreed=self.agreed.append)
+        self.server = grpc.aio.server(options=CHANNEL_OPTIONS)
+        pura_pb2_grpc.add_PeerServicer_to_server(service, self.server)
+        self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
+        await self.server.start()
+
+    def reconcile(self) -> Rounds[None]:
+        self.settled += 1
+        yield from ()
+
+    async def link(self) -> PeerLink:
+        async def changed(state: State) -> None:
+            self.states.append(state)
+
+        link = PeerLink(
+            lambda: grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=CHANNEL_OPTIONS),
+            self.params,
+            self.reconcile,
+            self.pool,
+            changed=changed,
+        )
+        self.links.append(asyncio.ensure_future(link.run()))
+        return link
+
+    async def close(self) -> None:
+        for task in self.links:
+            task.cancel()
+        await asyncio.gather(*self.links, return_exceptions=True)
+        await self.server.stop(0)
+        self.pool.shutdown()
+
+
+async def until(what: Callable[[], bool], seconds: float = 10) -> None:
+    ends = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    made = Pair(Peer())
+    await made.serve()
+    yield made
+    await made.close()
+
+
+def say(*words: bytes) -> Rounds[list[bytes]]:
+    """Says the first, and hears each of the others come back but `end`."""
+    yield from send(Word(words[0]))
+    heard = []
+    for word in words[1:]:
+        yield from send(Word(word))
+        if word != b"end":
+            heard.append((yield from receive(Word)).text)
+    return heard
+
+
+async def ready(link: PeerLink) -> None:
+    await until(lambda: link.state is State.READY)
+
+
+async def ask(link: PeerLink, party: Rounds[object], tally: Tally | None = None) -> object:
+    return await link.ask(party, tally or Tally(), 10)
+
+
+async def test_a_conversation_and_its_last_word(pair: Pair) -> None:
+    link = await pair.link()
+    await ready(link)
+    assert (pair.agreed, pair.settled, pair.peer.greetings) == ([True], 1, 1)
+    for _ in range(20):
+        tally = Tally()
+        assert await ask(link, say(b"hello", b"a" * 100_000, b"b", b"end"), tally) == [b"a" * 100_000, b"b"]
+        assert tally.rounds == 2
+        await until(lambda: pair.peer.heard[-1] == b"end")  # S1 was done when it had sent this
+    assert pair.states == [State.SETTLING, State.READY]
+
+
+async def test_sessions_side_by_side(pair: Pair) -> None:
+    link = await pair.link()
+    await ready(link)
+    words = [b"%d" % i for i in range(40)]
+    answers = await asyncio.gather(*(ask(link, say(b"hello", word, b"end")) for word in words[:4]))
+    assert answers == [[word] for word in words[:4]]
+    with pytest.raises(Overloaded):
+        await asyncio.gather(*(ask(link, say(b"hello", *words)) for _ in range(8)))
+
+
+async def test_errors_of_the_other_party(pair: Pair) -> None:
+    link = await pair.link()
+    await ready(link)
+    for word, kind in ((b"raise", MaterialUsed), (b"break", PuraError), (b"leave", ProtocolError)):
+        with pytest.raises(PuraError) as caught:
+            await ask(link, say(word, b"x"))
+        assert type(caught.value) is kind
+        assert caught.value.detail == ("" if word != b"leave" else caught.value.detail)
+        assert "secret" not in str(caught.value)
+
+    def late() -> Rounds[None]:
+        yield from send(Word(b"hello"))
+        raise InvalidTemplate
+
+    with pytest.raises(InvalidTemplate):
+        await ask(link, late())
+    await until(pair.peer.closed.is_set)
+    assert link.state is State.READY
+    assert pair.settled == 1
+
+
+async def test_a_peer_that_floods(pair: Pair) -> None:
+    link = await pair.link()
+    await ready(link)
+
+    def slow() -> Rounds[None]:
+        yield from send(Word(b"flood"))
+        time.sleep(0.5)  # this party is busy while they come in
+        for _ in range(5000):
+            yield from receive(Word)
+
+    with pytest.raises(ProtocolError):
+        await ask(link, slow())
+
+
+async def test_what_is_stopped_here_stops_there(pair: Pair) -> None:
+    link = await pair.link()
+    await ready(link)
+    closed: list[str] = []
+
+    def waits() -> Rounds[None]:
+        try:
+            yield from send(Word(b"hello"))
+            yield from receive_any()
+        finally:
+            closed.append("here")
+
+    going = asyncio.ensure_future(ask(link, waits()))
+    await until(lambda: pair.peer.heard == [b"hello"])
+    going.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await going
+    assert closed == ["here"]
+    await until(pair.peer.closed.is_set)
+    with pytest.raises(PeerUnavailable, match="in time"):
+        await link.ask(waits(), Tally(), 0.2)
+    assert closed == ["here", "here"]
+    assert link.state is State.READY
+
+
+async def test_a_party_without_messages_needs_no_session(pair: Pair) -> None:
+    link = await pair.link()
+    await ready(link)
+
+    def alone() -> Rounds[int]:
+        yield from ()
+        return 5
+
+    assert await ask(link, alone()) == 5
+    assert pair.peer.heard == []
+
+
+async def test_a_change_that_fails_is_settled(pair: Pair) -> None:
+    link = await pair.link()
+    await ready(link)
+    with pytest.raises(MaterialUsed):
+        await link.change(say(b"raise", b"x"), Tally(), 10)
+    assert await link.change(say(b"hello", b"y"), Tally(), 10) == [b"y"]  # after settling
+    assert pair.settled == 2
+    assert pair.peer.greetings == 1  # on the same connection
+
+
+async def test_changes_come_one_at_a_time(pair: Pair) -> None:
+    link = await pair.link()
+    await ready(link)
+    inside: list[int] = []
+    most = 0
+
+    def change(number: int) -> Rounds[None]:
+        nonlocal most
+        inside.append(number)
+        most = max(most, len(inside))
+        yield from send(Word(b"hello"))
+        yield from send(Word(b"x"))
+        yield from receive(Word)
+        inside.remove(number)
+
+    await asyncio.gather(*(link.change(change(i), Tally(), 10) for i in range(4)))
+    assert most == 1
+
+
+async def test_the_link_comes_back_by_itself(pair: Pair) -> None:
+    link = await pair.link()
+    await ready(link)
+    await pair.server.stop(0)
+    await until(lambda: link.state is State.DOWN)
+    with pytest.raises(PeerUnavailable):
+        await ask(link, say(b"hello"))
+    await asyncio.sleep(0.5)
+    await pair.serve()
+    await ready(link)
+    assert await ask(link, say(b"hello", b"z")) == [b"z"]
+    assert (pair.settled, pair.peer.greetings) == (2, 2)
+
+
+async def test_the_last_hello_counts(pair: Pair) -> None:
+    """A second S1 takes over: what the first one has begun ends, and it must greet again."""
+    first = await pair.link()
+    await ready(first)
+
+    def waits() -> Rounds[None]:
+        yield from send(Word(b"hello"))
+        yield from receive(Word)
+
+    going = asyncio.ensure_future(ask(first, waits()))
+    await until(lambda: pair.peer.heard == [b"hello"])
+    pair.links[0].cancel()
+    second = await pair.link()
+    await ready(second)
+    with pytest.raises(PeerUnavailable):
+        await going
+    assert pair.peer.closed.is_set()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{pair.port}") as channel:
+        call = pura_pb2_grpc.PeerStub(channel).Session(metadata=(("pura-epoch", "00" * 16),))
+        await call.write(pb.Frame(body=b"x"))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_two_that_do_not_agree() -> None:
+    pair = Pair(Peer(), Params(PK.key_id, 2048, tau=5))
+    await pair.serve()
+    link = await pair.link()
+    await until(lambda: pair.agreed[:1] == [False] and link.state is State.DOWN)
+    with pytest.raises(ParameterMismatch):
+        await ask(link, say(b"hello"))
+    assert (pair.settled, pair.peer.greetings, pair.peer.heard) == (0, 0, [])
+    await pair.close()
