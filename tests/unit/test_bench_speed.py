@@ -49,12 +49,21 @@ def test_published_in_processes(tmp_path: Path) -> None:
     assert ours["staged"]["exact"] is True
     assert ours["rounds"] > 0
     assert ours["bytes_peer"] > 1000
-    assert {"batch square", "scmp", "smul"} <= {stage["stage"] for stage in ours["stages"]}
+    assert {stage["stage"] for stage in ours["stages"]} == {"session", "squares", "minimum", "threshold", "answer"}
     # the bytes that the stages count are those that S1's metrics count
     assert sum(stage["bytes"] for stage in ours["stages"]) == pytest.approx(ours["bytes_peer"], rel=0.02)
     assert sum(stage["rounds"] for stage in ours["stages"]) == ours["rounds"]
     assert content["machine"]["seed"] == 1
     assert content["failed"] == []
+
+
+def test_packed_in_processes(tmp_path: Path) -> None:
+    ours, _ = run(tmp_path, "packed")["rows"]
+    assert set(ours) >= ROW
+    assert ours["exact"] is True
+    assert ours["staged"]["exact"] is True
+    assert {"conversion", "norm check", "scores", "minimum", "threshold"} <= {s["stage"] for s in ours["stages"]}
+    assert ours["matching_bytes_entry"] > 0
 
 
 # --- the workload -----------------------------------------------------------------------------------
@@ -187,7 +196,7 @@ def test_meter_counts_bytes_and_rounds() -> None:
 
     meter = Meter()
     assert meter.play(s1(), s2) == b"1234512345"
-    stage = meter.stages["test bench speed"]
+    stage = meter.stages["session"]
     assert stage.rounds == 1
     assert stage.bytes > 15
 

@@ -1,13 +1,15 @@
-"""Where the time goes: both servers of a stopped deployment in one thread, every piece of work timed by its message.
+"""Where the time goes: both servers of a stopped deployment in one thread, every piece of work timed by its stage.
 
-Between two steps a party computes. That piece is charged to the message it ends up sending, or, when it goes on to wait
-or has finished, to the message it received last. A message belongs to the stage that its module or `STAGES` names.
+A party computes between two of its steps. That piece is charged to the stage in which the next step is taken: the
+outermost function on the party's stack of generators that `STAGES` knows. What a stage does with the last answer
+it gets, before the next stage speaks, counts to the next one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,7 +18,7 @@ from typing import Any, TypeVar, cast
 from pura.errors import ProtocolError
 from pura.ids import Party
 from pura.messages import Message, decode, encode
-from pura.rounds import Done, Rounds, Send, advance
+from pura.rounds import Done, Rounds, Send, Step, advance
 from pura_bench.speed.deployment import Deployment
 from pura_bench.speed.network import LOOPBACK
 from pura_server import config as server_config
@@ -24,8 +26,23 @@ from pura_server import engines
 from pura_server.backend import Answer, GatewayBackend, PeerBackend, Query
 
 T = TypeVar("T")
-STAGES: dict[str, str] = {}
-"""Message class -> stage, where the module's name does not say it."""
+STAGES = {
+    "convert": "conversion",
+    "norm": "norm check",
+    "match._scores_s1": "scores",
+    "match._scores_s2": "scores",
+    "lockout": "limit an entry",
+    "tournament._within": "threshold",
+    "tournament": "minimum",
+    "batch_square": "squares",
+    "smin": "minimum",
+    "scmp": "threshold",
+    "smul": "answer",
+    "identify.open_s1": "answer",
+    "identify.open_s2": "answer",
+}
+"""module or module.function -> stage, for both engines; a function goes before its module."""
+OTHER = "session"
 _STILL_S = 0.3
 
 
@@ -44,10 +61,19 @@ class Stage:
         return self.cpu_s_s1 + self.cpu_s_s2
 
 
-def stage_of(message: Message) -> str:
-    """The stage of a message."""
-    kind = type(message)
-    return STAGES.get(kind.__name__) or kind.__module__.rpartition(".")[2].replace("_", " ")
+def stage_of(party: Rounds[Any]) -> str:
+    """The stage in which a party that has just taken a step stands."""
+    stack = []
+    inner: Any = party
+    while inspect.isgenerator(inner) and inner.gi_frame is not None:
+        module = str(inner.gi_frame.f_globals.get("__name__", "")).rpartition(".")[2]
+        stack.append((module, f"{module}.{inner.gi_code.co_name}"))
+        inner = inner.gi_yieldfrom
+    for module, _ in stack:
+        inside = [STAGES[f] for m, f in stack if m == module and f in STAGES]
+        if inside or module in STAGES:
+            return inside[0] if inside else STAGES[module]
+    return OTHER
 
 
 class Meter:
@@ -56,59 +82,64 @@ class Meter:
     def __init__(self) -> None:
         self.stages: dict[str, Stage] = {}
 
-    def at(self, message: Message | None) -> Stage:
-        name = "validate" if message is None else stage_of(message)
+    def at(self, name: str) -> Stage:
         return self.stages.setdefault(name, Stage(name))
 
     def play(self, one: Rounds[T], two: Callable[[], Rounds[None]]) -> T:
         """Play S1's party against a session of S2's, which is opened when S1 first speaks. S1's result."""
-        parties: list[Rounds[Any] | None] = [cast("Rounds[Any]", one), None]
         inbox: tuple[deque[bytes], deque[bytes]] = (deque(), deque())
-        last: list[Message | None] = [None, None]
-        state: list[Any] = [None, None]
+        s1, s2 = _Player(cast("Rounds[Any]", one), self, first=True), None
         spoke = False
-        state[0] = self._advance(0, parties[0], None, last)
+        s1.go(None)
         while True:
             moved = False
-            for i in (0, 1):
-                party = parties[i]
-                if party is None:
-                    if not inbox[1]:
-                        continue
-                    party = parties[1] = two()
-                    state[1] = self._advance(1, party, None, last)
-                while not isinstance(step := state[i], Done):
+            if s2 is None and inbox[1]:
+                s2 = _Player(two(), self, first=False)
+                s2.go(None)
+                moved = True
+            for i, player in enumerate((s1, s2)):
+                while player is not None and not isinstance(step := player.step, Done):
                     value: Message | None = None
                     if isinstance(step, Send):
                         body = encode(step.message)
                         inbox[1 - i].append(body)
-                        self.at(step.message).bytes += len(body)
+                        self.at(player.stage).bytes += len(body)
                         spoke = spoke or i == 0
                     elif inbox[i]:
-                        value = last[i] = decode(inbox[i].popleft())
+                        value = decode(inbox[i].popleft())
                         if i == 0 and spoke:
-                            self.at(value).rounds += 1
+                            self.at(player.stage).rounds += 1
                             spoke = False
                     else:
                         break
-                    state[i] = self._advance(i, party, value, last)
+                    player.go(value)
                     moved = True
-            if isinstance(state[0], Done) and (parties[1] is None or isinstance(state[1], Done)):
-                return cast(T, state[0].result)
-            if not moved and not (parties[1] is None and inbox[1]):
+            if isinstance(s1.step, Done) and (s2 is None or isinstance(s2.step, Done)) and (s2 or not inbox[1]):
+                return cast(T, s1.step.result)
+            if not moved:
                 raise ProtocolError(detail="both parties wait")
 
-    def _advance(self, i: int, party: Rounds[Any] | None, value: Message | None, last: list[Message | None]) -> Any:
-        assert party is not None
+
+class _Player:
+    """One party, its next step, and the stage it stands in."""
+
+    def __init__(self, party: Rounds[Any], meter: Meter, *, first: bool) -> None:
+        self._party, self._meter, self._first = party, meter, first
+        self.step: Step | Done = Done(None)
+        self.stage = OTHER
+
+    def go(self, value: Message | None) -> None:
+        """Take the next step; the work before it is charged to the stage it is taken in."""
         began = time.thread_time()
-        step = advance(party, value)
+        self.step = advance(self._party, value)
         spent = time.thread_time() - began
-        stage = self.at(step.message if isinstance(step, Send) else last[i])
-        if i == 0:
+        if not isinstance(self.step, Done):
+            self.stage = stage_of(self._party)
+        stage = self._meter.at(self.stage)
+        if self._first:
             stage.cpu_s_s1 += spent
         else:
             stage.cpu_s_s2 += spent
-        return step
 
 
 class InProcess:

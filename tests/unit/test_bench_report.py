@@ -1,0 +1,157 @@
+"""The report and README's figures: rendered from result files, any kind of them, and README says what the files say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from test_bench_speed import row
+
+from pura_bench import results
+from pura_bench.peers.registry import QUOTED
+from pura_bench.report import figures
+from pura_bench.report.cli import KINDS, contents, report
+from pura_bench.report.render import render, section
+from pura_bench.speed import fit
+
+ROOT = Path(__file__).parents[2]
+MACHINE = {
+    "cpu": "a CPU",
+    "cores": 2,
+    "command": "pura bench x",
+    "time": "2026-01-02T03:04:05",
+    "other_load_cores": 0.4,
+}
+FACTS = {
+    "query": "yes",
+    "gallery": "yes, shared",
+    "minimum": "yes",
+    "threshold": "yes",
+    "score_known_to": "nobody",
+    "trust": "two servers",
+}
+
+
+def speed_content() -> dict[str, Any]:
+    stages = [{"stage": "scores", "cpu_s_s1": 0.1, "cpu_s_s2": 0.2, "bytes": 5, "rounds": 1}]
+    rows = [row("published", 10, 1.0, rounds=3, exact=True), row("published", 100, 10.0, rounds=4, exact=True)]
+    rows += [
+        row("packed", 100, 0.05, rounds=9, exact=True),
+        row("packed", 1000, 0.5, rounds=9, exact=True, stages=stages),
+    ]
+    rows += [row("packed", 1000, 0.6, workers=0, network=n, rounds=9, exact=True) for n in ("loopback", "lan", "wan")]
+    rows += [row("plaintext", 1000, 1e-4, key_bits=0, rounds=0, exact=True)]
+    rows += fit.extrapolate(rows, (1000,))
+    return {
+        "kind": "speed", "machine": MACHINE, "rows": rows, "failed": [{"cell": "one", "reason": "no room"}],
+        "per_entry": fit.per_entry(rows), "ratios": fit.ratios(rows),
+    }  # fmt: skip
+
+
+def peers_content() -> dict[str, Any]:
+    base = {
+        "entries": 1000,
+        "dimension": 128,
+        "bytes_client": 9,
+        "bytes_peer": 99,
+        "exact": True,
+        "trust": "two",
+        **FACTS,
+    }
+    rows = [
+        {"name": "packed", "title": "Ours", "wall_s": 0.5, "cpu_s": 0.6, **base},
+        {"name": "seal", "title": "Other <b>", "wall_s": 0.03, "cpu_s": 0.03, **base, "minimum": "no: in the clear"},
+        {"name": "gone", "title": "Gone", "skipped": "it does not install", **base},
+    ]
+    return {"kind": "peers", "machine": MACHINE, "rows": rows, "quoted": list(QUOTED)}
+
+
+# --- README -----------------------------------------------------------------------------------------
+
+
+def test_readme_says_what_the_result_files_say() -> None:
+    """Run `pura bench report --readme README.md` after a new result."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert figures.put(text, figures.block(contents(results.FOLDER))) == text
+
+
+def test_the_report_is_rendered_from_the_same_files() -> None:
+    html = (results.FOLDER / "report.html").read_text("utf-8")
+    for content in contents(results.FOLDER).values():
+        if content is not None:
+            assert content["machine"]["time"] in html
+
+
+def test_block() -> None:
+    text = figures.block({"speed": speed_content(), "peers": peers_content(), "accuracy": None, "security": None})
+    assert "| published \\* | 1,000 |" in text
+    assert "| packed | 1,000 | 600 ms |" in text  # all cores before one worker
+    assert "Gone: not measured, it does not install." in text
+    assert "| MP-SPDZ semi2k (quoted) | 1.08 s |" in text
+    assert "other programs used 0.4 cores meanwhile" in text
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {7, 9}
+
+
+def test_summaries_of_other_kinds_are_listed() -> None:
+    assert "- 99 of 100 right" in figures.block({"accuracy": {"summary": ["99 of 100 right"]}})
+
+
+def test_put_needs_the_markers() -> None:
+    assert figures.put(f"a\n{figures.BEGIN} old {figures.END}\nb", "new") == "a\nnew\nb"
+    with pytest.raises(ValueError, match="once each"):
+        figures.put("nothing", "new")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(123.4, "123 s"), (1.5, "1.5 s"), (0.0123, "12.3 ms"), (8.4e-5, "84 µs"), (2e-9, "2 ns")]
+)
+def test_seconds(value: float, text: str) -> None:
+    assert figures.seconds(value) == text
+
+
+def test_sizes() -> None:
+    assert [figures.size(v) for v in (12, 2192, 3.4e6, 5e9)] == ["12 B", "2.19 kB", "3.4 MB", "5 GB"]
+
+
+# --- HTML -------------------------------------------------------------------------------------------
+
+
+def test_html_holds_everything_and_loads_nothing() -> None:
+    html = render({"speed": speed_content(), "peers": peers_content(), "accuracy": None})
+    assert html.count("data:image/png;base64,") == 4
+    assert "Other &lt;b&gt;" in html
+    assert "no room" in html
+    assert "it does not install" in html
+    assert "(extrapolated)" in html
+    assert not re.search(r'(src|href)="(?!data:|#)', html)
+
+
+def test_an_unknown_kind_becomes_tables() -> None:
+    content = {
+        "kind": "accuracy", "machine": MACHINE, "summary": ["fine"], "sample": 20,
+        "sets": {"lfw": {"eer": 0.01, "folds": [{"fold": 1, "right": 0.99}, {"fold": 2, "right": 1.0}]}},
+    }  # fmt: skip
+    shown = section("accuracy", content)
+    assert shown.notes == ["fine"]
+    titles = {t.title: t for t in shown.tables}
+    assert titles["sets: lfw"].rows == [["eer", "0.01"]]
+    assert titles["sets: lfw: folds"].columns == ["fold", "right"]
+    given = section("security", {"tables": [{"title": "T", "columns": ["a"], "rows": [[1], [None]]}]})
+    assert [t.rows for t in given.tables] == [[["1"], ["-"]]]
+
+
+def test_report_command(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{figures.BEGIN}{figures.END}")
+    args = ["--results", str(tmp_path), "--readme", str(readme)]
+    assert "there is no result" in CliRunner().invoke(report, args).output
+    results.write(tmp_path / "peers.json", peers_content())
+    done = CliRunner().invoke(report, args)
+    assert done.exit_code == 0, done.output
+    assert "peers" in (tmp_path / "report.html").read_text() + done.output
+    assert "its figures are current" in CliRunner().invoke(report, args).output
+    assert KINDS == ("speed", "peers", "accuracy", "security")
