@@ -9,6 +9,7 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "speed": ("pura_bench.speed.cli:speed", "Both engines and the plaintext limit: time, bytes, rounds, memory."),
     "accuracy": ("pura_bench.accuracy.cli:accuracy", "Recognition in floats, quantised, and through encryption."),
+    "load": ("pura_bench.load:main", "Many clients at once: answers, refusals, latency, memory."),
     "peers": ("pura_bench.peers.cli:peers", "Other encrypted matchers on the same gallery, side by side."),
     "security": ("pura_bench.security.cli:security", "Replays attacks against plaintext and encrypted deployments."),
     "report": ("pura_bench.report.cli:report", "One HTML file of all results, and the figures of README."),
