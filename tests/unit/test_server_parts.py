@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import structlog
 from prometheus_client import generate_latest
+from pydantic import BaseModel
 
 from pura import errors
 from pura.errors import BadDataFolder, BudgetSpent, MalformedMessage, NotAuthorised, Overloaded, PuraError, Replayed
 from pura.ids import ClientId, RequestId
 from pura.rounds import Tally
-from pura_server.config import Budget
+from pura_server.config import Budget, ServerConfig, Tls
 from pura_server.credentials import ClientList, May, add_client, revoke_client
 from pura_server.limits import Admission
 from pura_server.logs import configure, frames_of, logger
@@ -244,3 +245,13 @@ def test_every_error_has_a_status() -> None:
            "unknown_label"}  # fmt: skip
     assert seen - internal - own == set()
     assert status_of(Overloaded()) is status_of(BudgetSpent()) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_every_setting_is_in_the_manual() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    for name, field in ServerConfig.model_fields.items():
+        kind = field.annotation
+        fields = kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
+        assert name == "tls" or fields or f"`{name}`" in text
+        for inner in Tls.model_fields if name == "tls" else fields:
+            assert f"`{name}.{inner}`" in text or f"`{inner}`" in text, f"{name}.{inner}"
