@@ -61,7 +61,7 @@ def peers(
                 rows.append(row)
                 console.print(line(row), markup=False, highlight=False)
     console.print(table(rows))
-    for text in verdicts(rows):
+    for text in [*verdicts(rows), *beside_quoted(rows)]:
         console.print(text, markup=False)
     content = results.body("peers", seed, rows, load, probes=probes, quoted=list(QUOTED))
     console.print(f"seed {seed}; other programs used {load.others:.2f} cores during the run", highlight=False)
@@ -127,4 +127,21 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
                 f"{who} is {1 / wall:.3g} times faster than packed by the clock. Gallery protected: {row['gallery']}; "
                 f"minimum: {row['minimum']}; scores known to {row['score_known_to']}; {row['trust']}"
             )
+    return out
+
+
+def beside_quoted(rows: list[dict[str, Any]]) -> list[str]:
+    """Packed against the figures that are quoted, at their sizes."""
+    out = []
+    for quoted in QUOTED:
+        for row in rows:
+            if (row["name"], row["entries"], row["dimension"]) == ("packed", quoted["entries"], quoted["dimension"]):
+                if "skipped" in row:
+                    continue
+                wall = float(str(quoted["wall_s"])) / row["wall_s"]
+                size = float(str(quoted["bytes_peer"])) / row["bytes_peer"]
+                out.append(
+                    f"M = {row['entries']:,}: {quoted['title']} took {wall:.3g} times the wall time of packed and "
+                    f"moved {size:.3g} times the bytes between the servers"
+                )
     return out

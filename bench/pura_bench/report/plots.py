@@ -92,7 +92,8 @@ def _growth(axes: Any, rows: list[Row]) -> None:
             xs, ys = [found[-1]["M"]], [online(found[-1])]
             xs += [r["M"] for r in guessed]
             ys += [online(r) for r in guessed]
-            axes.plot(xs, ys, "o--", color=colour, markerfacecolor="white", linewidth=1)
+            axes.plot(xs, ys, "--", color=colour, linewidth=1)
+            axes.plot(xs[1:], ys[1:], "o", color=colour, markerfacecolor="white")
     axes.set(xscale="log", yscale="log", xlabel="entries in the gallery", ylabel="CPU seconds")
     axes.legend()
 

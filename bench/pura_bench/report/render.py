@@ -160,13 +160,12 @@ def _speed(content: Row) -> list[Table]:
 
 def _stages(row: Row) -> Table:
     title = f"Stages: {row['engine']}, M = {row['M']:,}, D = {row['D']}, {row['key_bits']} bits, one thread"
-    rows = [
-        [s["stage"], 1e3 * s["cpu_s_s1"], 1e3 * s["cpu_s_s2"], s["bytes"], s["rounds"]]
-        for s in row["stages"]
-    ]  # fmt: skip
-    if "staged" in row:
-        rows.append(["offline, afterwards", None, 1e3 * row["staged"]["cpu_s_offline"], None, None])
-    return table(title, ["stage", "S1 ms", "S2 ms (offline: both)", "bytes", "rounds"], rows)
+    rows: list[list[Any]] = []
+    for prefix, stages in (("", row["stages"]), ("offline: ", row.get("offline_stages", []))):
+        rows += [
+            [prefix + s["stage"], 1e3 * s["cpu_s_s1"], 1e3 * s["cpu_s_s2"], s["bytes"], s["rounds"]] for s in stages
+        ]
+    return table(title, ["stage", "S1 ms", "S2 ms", "bytes", "rounds"], rows)
 
 
 def _peers(content: Row) -> list[Table]:

@@ -144,7 +144,7 @@ def _difference(after: dict[str, dict[str, float]], before: dict[str, dict[str, 
 def staged(deployment: Deployment, load: Workload) -> dict[str, Any]:
     """The stages of one question, the mean of all probes, in one thread; and what its offline material costs."""
     params = server_config.load(deployment.s1).collection
-    meter, offline, right = Meter(), 0.0, True
+    meter, refills, offline, right = Meter(), Meter(), 0.0, True
     with in_process(deployment) as both:
         pk = load_public(load_client(deployment.client).public_key)
         agreed, rng = params.params(pk), SystemRng()
@@ -155,14 +155,27 @@ def staged(deployment: Deployment, load: Workload) -> dict[str, Any]:
             query = Query(
                 RequestId(asked.query.request_id), asked.query.ciphertexts, asked.query.seal_key, asked.query.mask
             )
-            answer, later = both.question(query, Meter() if i < 0 else meter)
+            answer, later = both.question(query, *((Meter(), Meter()) if i < 0 else (meter, refills)))
             if i < 0:
                 continue
             offline += later
             found = asked.open(pb.AnswerReply(share=answer.share, sealed=answer.sealed, opened=answer.opened))
             right = right and load.right(i, handles[found[0]] if found else None)
     count = len(load.questions)
-    stages = [
+    return {
+        "stages": _each(meter, count),
+        "offline_stages": _each(refills, count),
+        "staged": {
+            "cpu_s_s1": sum(s.cpu_s_s1 for s in meter.stages.values()) / count,
+            "cpu_s_s2": sum(s.cpu_s_s2 for s in meter.stages.values()) / count,
+            "cpu_s_offline": offline / count,
+            "exact": right,
+        },
+    }
+
+
+def _each(meter: Meter, count: int) -> list[dict[str, Any]]:
+    return [
         {
             "stage": stage.stage,
             "cpu_s_s1": stage.cpu_s_s1 / count,
@@ -172,15 +185,6 @@ def staged(deployment: Deployment, load: Workload) -> dict[str, Any]:
         }
         for stage in meter.stages.values()
     ]
-    return {
-        "stages": stages,
-        "staged": {
-            "cpu_s_s1": sum(s.cpu_s_s1 for s in meter.stages.values()) / count,
-            "cpu_s_s2": sum(s.cpu_s_s2 for s in meter.stages.values()) / count,
-            "cpu_s_offline": offline / count,
-            "exact": right,
-        },
-    }
 
 
 def _plaintext(load: Workload) -> dict[str, Any]:

@@ -40,6 +40,10 @@ STAGES = {
     "smul": "answer",
     "identify.open_s1": "answer",
     "identify.open_s2": "answer",
+    "pack.give_products": "products of masks",
+    "pack.take_products": "products of masks",
+    "material": "OTs and triples",
+    "base_ot": "base OTs",
 }
 """module or module.function -> stage, for both engines; a function goes before its module."""
 OTHER = "session"
@@ -159,13 +163,13 @@ class InProcess:
             before = now
             time.sleep(_STILL_S)
 
-    def question(self, query: Query, meter: Meter) -> tuple[Answer, float]:
-        """Identify with full pools; its stages go into `meter`. The answer, and the CPU seconds of both servers for
-        making afterwards what it used up."""
+    def question(self, query: Query, meter: Meter, later: Meter) -> tuple[Answer, float]:
+        """Identify with full pools; its stages go into `meter`, those of making what it used up into `later`. The
+        answer, and the CPU seconds of both servers for the latter, which S2 may spend in a thread of its own."""
         began, before = time.process_time(), sum(s.cpu_s for s in meter.stages.values())
         out = meter.play(self.gateway.identify(query), self.peer.session)
         online = sum(s.cpu_s for s in meter.stages.values()) - before
-        self.refill(Meter())
+        self.refill(later)
         return out, time.process_time() - began - online
 
 
