@@ -60,6 +60,9 @@ async def _serve(config: ServerConfig, parts: Parts, insecure: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     metrics, health = Metrics(), Health(config.role)
+    if config.tls is not None and config.peer.certificate is not None:
+        metrics.expires("own", tls.expiry(config.tls.cert))
+        metrics.expires("peer", tls.expiry(config.peer.certificate))
     side = _gateway if config.party is Party.S1 else _peer
     async with contextlib.AsyncExitStack() as stack:
         if config.metrics.listen is not None:

@@ -13,6 +13,8 @@ from pura.crypto.paillier import PublicKey
 from pura.errors import (
     MalformedCiphertext,
     MalformedMessage,
+    MaterialUsed,
+    NotReady,
     OutOfRange,
     PeerUnavailable,
     PuraError,
@@ -40,6 +42,7 @@ ENROLMENT_ID_BYTES = 16
 SEAL_KEY_BYTES = 32
 MAX_HANDLES = 4096
 ROSTER_PAGE = 1000
+_AGAIN_S = (0.05, 0.3)
 
 
 class GatewayService(pura_pb2_grpc.GatewayServicer):
@@ -161,13 +164,22 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
             await self._link.ready()
             request = RequestId(query.request_id)
             await asyncio.to_thread(self._questions.admit, client, request)
-            party = begin(Query(request, query.ciphertexts, query.seal_key, query.mask))
+            asked = Query(request, query.ciphertexts, query.seal_key, query.mask)
             waits = time.monotonic()
             async with self.asking.turn():
                 call.waited_s = time.monotonic() - waits
                 seconds = min(self._limits.question_s, call.context.time_remaining() or self._limits.question_s)
-                answer = await _within(seconds, self._link.ask(party, call.tally, seconds))
+                answer = await _within(seconds, self._answer(call, lambda: begin(asked), seconds))
         return pb.AnswerReply(share=answer.share, sealed=answer.sealed, opened=answer.opened)
+
+    async def _answer(self, call: Call, begin: Callable[[], Rounds[Answer]], seconds: float) -> Answer:
+        """Begin again when the two servers were just settling something: the client cannot ask twice."""
+        for pause in _AGAIN_S:
+            try:
+                return await self._link.ask(begin(), call.tally, seconds)
+            except (NotReady, MaterialUsed):
+                await asyncio.sleep(pause)
+        return await self._link.ask(begin(), call.tally, seconds)
 
     def _check_query(self, query: pb.Query) -> None:
         """Everything that can be told from a query's lengths."""

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import enum
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,6 +52,7 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
 
 _HELLO_S = 10.0
 _SETTLE_S = 300.0
+_LEAVE_S = 60.0
 _SETTLE_WAIT_S = 10.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 3.0
 _TOLD = (ParameterMismatch, WrongKey, PeerRefused)
@@ -93,7 +94,7 @@ class PeerLink:
         self._broken = asyncio.Event()
         self._lost: PuraError | None = None
         self._settled = asyncio.Event()
-        self._watchers: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
         self.state = State.DOWN
         self.why: PuraError = PeerUnavailable("the other server has not been reached yet; try again")
         self._changes = asyncio.Lock()  # held by whoever changes the gallery, or settles
@@ -116,7 +117,7 @@ class PeerLink:
                     error = await self._reason(error)
                     self.why = error
                     await self._become(State.DOWN)
-                    await self._drop()
+                    self._leave()
                     longest = min(_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
                     pause = secrets.SystemRandom().uniform(0, longest)
                     logger().warning(
@@ -125,9 +126,10 @@ class PeerLink:
                     await asyncio.sleep(pause)
         finally:
             self.state = State.DOWN
-            await self._drop()
-            for task in self._watchers:
+            for task in self._background:
                 task.cancel()
+            if self._channel is not None:
+                await self._channel.close()
 
     async def _once(self) -> None:
         """From whatever state to READY. Raises why not."""
@@ -161,9 +163,7 @@ class PeerLink:
             raise typed(error) from None
         compare(pb.HelloRequest(protocol=reply.protocol, agreement=reply.agreement, key_id=reply.key_id), mine)
         self._epoch = reply.epoch.hex()
-        watcher = asyncio.ensure_future(self._watch(channel))
-        self._watchers.add(watcher)
-        watcher.add_done_callback(self._watchers.discard)
+        self._keep(self._watch(channel))
 
     async def _watch(self, channel: grpc.aio.Channel) -> None:
         """Notice that a connection broke while nobody used it."""
@@ -184,10 +184,16 @@ class PeerLink:
             return await asyncio.to_thread(self._diagnose) or error
         return error
 
-    async def _drop(self) -> None:
+    def _leave(self) -> None:
+        """Give a connection up. What runs over it may still come to its end: S2 may only be about to stop."""
         channel, self._channel, self._stub = self._channel, None, None
         if channel is not None:
-            await channel.close()
+            self._keep(channel.close(_LEAVE_S))
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     async def _become(self, state: State) -> None:
         if state is State.READY:

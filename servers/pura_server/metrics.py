@@ -31,7 +31,14 @@ class Metrics:
             "pura_peer_bytes", "Bytes of messages between the servers.", ["method", "direction"], registry=registry
         )
         self.open = Gauge("pura_open_operations", "Operations running or waiting.", ["kind"], registry=registry)
+        self.certificate = Gauge(
+            "pura_certificate_expires", "When a certificate ends, in seconds since 1970.", ["kind"], registry=registry
+        )
         self.peer_ready = Gauge("pura_peer_ready", "1 while the other server is there and agrees.", registry=registry)
+
+    def expires(self, certificate: str, at: float) -> None:
+        """When this server's own certificate, or the pinned one, ends: seconds since 1970."""
+        self.certificate.labels(certificate).set(at)
 
     def count(self, method: str, tally: Tally) -> None:
         """What one operation exchanged with the other server."""

@@ -49,6 +49,11 @@ def pinned(path: Path) -> frozenset[Fingerprint]:
     )
 
 
+def expiry(path: Path) -> float:
+    """When the first of the certificates in a file ends: seconds since 1970."""
+    return min(cert.not_valid_after_utc.timestamp() for cert in _certificates(path))
+
+
 def _certificates(path: Path) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(read(path))

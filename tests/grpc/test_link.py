@@ -95,7 +95,7 @@ class Pair:
         self.links: list[asyncio.Task[None]] = []
 
     async def serve(self) -> None:
-        calls = Calls(Metrics(), PeerUnavailable)
+        calls = self.calls = Calls(Metrics(), PeerUnavailable)
         service = PeerService(self.peer, PARAMS, calls, self.pool, pinned=None, sessions=4, agreed=self.agreed.append)
         self.server = grpc.aio.server(options=CHANNEL_OPTIONS)
         pura_pb2_grpc.add_PeerServicer_to_server(service, self.server)
@@ -297,6 +297,31 @@ async def test_the_link_comes_back_by_itself(pair: Pair) -> None:
     await ready(link)
     assert await ask(link, say(b"hello", b"z")) == [b"z"]
     assert (pair.settled, pair.peer.greetings) == (2, 2)
+
+
+async def test_s2_drains_what_s1_has_begun(pair: Pair) -> None:
+    link = await pair.link()
+    await ready(link)
+    go_on = threading.Event()
+
+    def slow() -> Rounds[bytes]:
+        yield from send(Word(b"hello"))
+        yield from send(Word(b"1"))
+        yield from receive(Word)
+        go_on.wait(10)
+        yield from send(Word(b"2"))
+        return (yield from receive(Word)).text
+
+    going = asyncio.ensure_future(ask(link, slow()))
+    await until(lambda: pair.peer.heard == [b"hello", b"1"])
+    pair.calls.draining = True
+    with pytest.raises(PeerUnavailable):
+        await ask(link, say(b"hello"))
+    await until(lambda: link.state is State.DOWN)
+    go_on.set()
+    assert await going == b"2"
+    pair.calls.draining = False
+    await ready(link)
 
 
 async def test_the_last_hello_counts(pair: Pair) -> None:
