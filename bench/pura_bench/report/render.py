@@ -150,7 +150,7 @@ def _speed(content: Row) -> list[Table]:
     enrolments = [
         [r["engine"], r["M"], r["D"], r["key_bits"], e["entries"], e["per_s"], 1e3 * e["cpu_s_s1"] / e["entries"],
          1e3 * e["cpu_s_s2"] / e["entries"], round(r["storage_bytes_entry"]), round(r["matching_bytes_entry"])]
-        for r in content["rows"] if (e := r.get("enrolment"))
+        for r in content["rows"] if "entries" in (e := r.get("enrolment", {}))
     ]  # fmt: skip
     columns = ["engine", "M", "D", "bits", "enrolled", "a second", "S1 ms each", "S2 ms each", "bytes stored each"]
     out.append(table("Enrolment and storage", [*columns, "matching copy, bytes each"], enrolments))

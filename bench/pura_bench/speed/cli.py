@@ -113,7 +113,7 @@ def speed(
     )
     if file is not None:
         results.write(file, content)
-    if not all(row["exact"] in (True, None) for row in rows) or (failed and not rows):
+    if failed or not all(row["exact"] in (True, None) for row in rows):
         click.get_current_context().exit(1)
 
 
