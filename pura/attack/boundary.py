@@ -36,16 +36,27 @@ class Start:
     queries: NDArray[np.int64]
 
 
-def dictionary(oracle: DecisionOracle, known: Floats, budget: int, rng: np.random.Generator, block: int = 1) -> Start:
-    """Try the attacker's embeddings (n, D) in random order on every victim until one is accepted or `budget` is spent.
+def dictionary(
+    oracle: DecisionOracle,
+    known: Floats,
+    budget: int,
+    rng: np.random.Generator,
+    *,
+    block: int = 1,
+    victims: NDArray[np.int64] | None = None,
+) -> Start:
+    """Try the attacker's embeddings (n, D) in random order on every victim, or on some, until one is accepted or
+    `budget` is spent.
 
     `block` questions are sent at a time; those after the accepted one are asked in vain, and counted by the oracle.
     """
     order = rng.permutation(len(known))[:budget]
     count = len(oracle.queries)
     entry, asked = np.full(count, NOT_FOUND), np.full(count, len(order))
+    wanted = np.ones(count, bool) if victims is None else np.isin(np.arange(count), victims)
+    asked[~wanted] = 0
     for i in range(0, len(order), block):
-        open_ = np.flatnonzero(entry == NOT_FOUND)
+        open_ = np.flatnonzero((entry == NOT_FOUND) & wanted)
         if not len(open_):
             break
         part = order[i : i + block]

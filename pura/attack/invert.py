@@ -32,14 +32,19 @@ def invert(
     basis: Basis,
     templates: Floats,
     *,
-    steps: int = 100,
-    rate: float = 0.15,
+    steps: int = 50,
+    rate: float | None = None,
     weight: float = 0.1,
     chunk: int = 8,
     progress: Progress = quiet,
 ) -> torch.Tensor:
-    """Coordinates (V, K) of an image for each template (V, D); a template of zeros gets the mean face."""
+    """Coordinates (V, K) of an image for each template (V, D); a template of zeros gets the mean face.
+
+    `rate` of a step; by default such that fewer steps are longer ones.
+    """
     import torch
+
+    rate = min(0.3, 10 / steps) if rate is None else rate
 
     out = torch.zeros(len(templates), basis.size)
     rows = np.flatnonzero(np.linalg.norm(templates, axis=1) > 0)

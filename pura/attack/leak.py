@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pura.attack.linear import covariance_of
 from pura.attack.oracle import Bools, Floats, Index, Progress, cosines, count, quiet, unit
@@ -26,7 +27,10 @@ RELATIVE_VARIANCE = 1.0 / 3.0
 class LeakOracle(Protocol):
     """A client's question whose comparison S2 also watches."""
 
-    queries: np.ndarray[tuple[int], np.dtype[np.int64]]
+    @property
+    def queries(self) -> NDArray[np.int64]:
+        """Questions asked about each victim so far."""
+        ...
 
     def observe(self, victims: Index, probes: Floats) -> tuple[Floats, Bools]:
         """o and the decision for each probe (n, D) against the victim named in `victims` (n,)."""

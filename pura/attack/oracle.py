@@ -23,8 +23,10 @@ Index = NDArray[np.integer[Any]]
 class ScoreOracle(Protocol):
     """A deployment that returns how similar a probe is to what is enrolled."""
 
-    queries: NDArray[np.int64]
-    """Questions asked about each victim so far."""
+    @property
+    def queries(self) -> NDArray[np.int64]:
+        """Questions asked about each victim so far."""
+        ...
 
     def scores(self, victims: Index, probes: Floats) -> Floats:
         """The score of each probe, (n, D), against the victim named in `victims`, (n,)."""
@@ -34,7 +36,10 @@ class ScoreOracle(Protocol):
 class DecisionOracle(Protocol):
     """A deployment that returns a decision."""
 
-    queries: NDArray[np.int64]
+    @property
+    def queries(self) -> NDArray[np.int64]:
+        """Questions asked about each victim so far."""
+        ...
 
     def decide(self, victims: Index, probes: Floats) -> Bools:
         """Whether each probe, (n, D), matches the victim named in `victims`, (n,)."""

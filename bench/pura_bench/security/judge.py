@@ -7,6 +7,7 @@ only exploits the first network does not fool it. Thresholds are set on the atta
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +61,21 @@ class Dlib:
             chip = cv2.resize(crop, (CRITIC_SIDE, CRITIC_SIDE), interpolation=cv2.INTER_CUBIC)
             out.append(np.array(self._net.compute_face_descriptor(chip)))
         return np.array(out)
+
+
+class Kept:
+    """A network whose embeddings are kept in a folder, so that a run that goes on need not make them again."""
+
+    def __init__(self, network: Network, folder: Path) -> None:
+        self.name, self._network, self._folder = network.name, network, folder
+
+    def __call__(self, crops: Crops) -> Floats:
+        key = hashlib.sha256(np.ascontiguousarray(crops).tobytes()).hexdigest()[:24]
+        file = self._folder / f"embedded-{self.name}-{key}.npy"
+        if not file.exists():
+            np.save(file, self._network(crops))
+        out: Floats = np.load(file)
+        return out
 
 
 def critic() -> Dlib | None:

@@ -1,0 +1,329 @@
+"""Every attack on every deployment, one after the other; each one's result is kept in the work folder as it ends.
+
+An *arm* is one attack on one deployment at one budget of questions about each victim. What it produces, a picture of
+each victim, goes to the judges; a template is turned into a picture first (`pura.attack.invert`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pura.attack import blobs, boundary, darkerbb, invert, leak, linear
+from pura.attack.basis import Basis, pictures, vectors
+from pura.attack.embedders import OpenCvEmbed, TorchEmbed
+from pura.attack.metrics import Band
+from pura.attack.oracle import BitAsScore, Floats, Progress, cosines
+from pura.params import Params
+from pura_bench.security.deployments import PlainDecisions
+from pura_bench.security.judge import Judge
+from pura_bench.security.photos import Cast, Crops
+from pura_bench.security.plaintext import DECISION, ROUNDED, SCORE, plaintext_server
+
+PLAINTEXT, ROUND_1, ROUND_01, BITS = "plaintext, score", "plaintext, rounded to 0.1", "plaintext, rounded to 0.01", \
+    "plaintext, decision only"  # fmt: skip
+PACKED, PUBLISHED_S2, PACKED_VIEW = "Pura, packed", "published engine, curious S2", "packed engine, curious server"
+STOLEN, CIPHERTEXTS, DISK = "stolen plaintext database", "stolen ciphertexts", "one server's whole disk"
+NOTHING = "no deployment"
+VIA_SERVERS = "all questions through the server"
+VIA_FORMULA = "the plaintext computation that the servers were shown to equal"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How much is done. Budgets are questions about each victim."""
+
+    victims: int = 40
+    components: int = 512
+    budgets: tuple[int, ...] = (500, 1500)
+    image_victims: int = 40
+    long_victims: int = 8
+    long_queries: int = 40_000
+    through_servers: int = 2
+    server_questions: int = 300
+    transcript_questions: int = 100
+    inversion_steps: int = 50
+    key_bits: int = 2048
+    seed: int = 1
+
+
+@dataclasses.dataclass
+class Stage:
+    """Everything that arms need. `threshold`: the cosine at which the attacked deployments match."""
+
+    plan: Plan
+    cast: Cast
+    basis: Basis
+    embed: OpenCvEmbed
+    network: TorchEmbed
+    judges: Sequence[Judge]
+    threshold: float
+    work: Path
+    tell: Callable[[str], Progress]
+
+    @property
+    def enrolled(self) -> Floats:
+        """The templates that are attacked, (V, D)."""
+        return self.cast.enrolled.embeddings
+
+    @property
+    def rng(self) -> np.random.Generator:
+        """The attacker's choices: reproducible, not secret."""
+        return np.random.default_rng(self.plan.seed)
+
+    # --- results --------------------------------------------------------------------------------
+
+    def has(self, name: str) -> bool:
+        """Whether this arm's result is there already."""
+        return (self.work / f"{name}.json").exists()
+
+    def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Write an arm's result, whole or not at all."""
+        part = self.work / f"{name}.part"
+        part.write_text(json.dumps(rows, indent=1), "utf-8")
+        os.replace(part, self.work / f"{name}.json")
+
+    def row(
+        self,
+        deployment: str,
+        attack: str,
+        budget: int,
+        made: Crops,
+        via: str,
+        *,
+        note: str = "",
+        templates: Floats | None = None,
+        **more: Any,
+    ) -> dict[str, Any]:
+        """One line of the table: what the judges say of these pictures, which are kept beside it."""
+        name = "".join(c if c.isalnum() else "-" for c in f"{deployment} {attack} {budget}")
+        np.save(self.work / f"{name}.npy", made)
+        rows = range(len(made))
+        out: dict[str, Any] = {
+            "deployment": deployment,
+            "attack": attack,
+            "budget": budget,
+            "n": len(made),
+            "via": via,
+            "note": note,
+            "pictures": f"{name}.npy",
+            "verdicts": [judge.verdict(made, rows).as_json() for judge in self.judges],
+            **more,
+        }
+        if templates is not None:
+            out["template_cosine"] = dataclasses.asdict(Band.of(cosines(templates, self.enrolled[: len(templates)])))
+        return out
+
+    def draw(self, coordinates: Any) -> Crops:
+        """Pictures of coordinates."""
+        return pictures(self.basis.images(coordinates), self.basis.side)
+
+    def invert(self, templates: Floats, what: str) -> Crops:
+        """Pictures of templates."""
+        c = invert.invert(
+            self.network,
+            self.basis,
+            templates,
+            steps=self.plan.inversion_steps,
+            progress=self.tell(f"inverting {what}"),
+        )
+        return self.draw(c)
+
+
+# --- baselines ---------------------------------------------------------------------------------------
+
+
+def baselines(stage: Stage) -> list[dict[str, Any]]:
+    """What makes the other numbers readable: another photo of the victim, the mean face, somebody else's photo."""
+    v = len(stage.enrolled)
+    mean = np.repeat(pictures(stage.basis.mean[None], stage.basis.side), v, 0)
+    known = stage.cast.known.crops[stage.rng.choice(len(stage.cast.known.crops), v)]
+    return [
+        stage.row(NOTHING, "ceiling: another photo of the victim", 0, stage.cast.mates.crops, "",
+                  note="SAR-2 is of that photo with itself"),
+        stage.row(NOTHING, "floor: the mean face, where searches start", 0, mean, ""),
+        stage.row(NOTHING, "floor: a random photo of the attacker's people", 0, known, ""),
+    ]  # fmt: skip
+
+
+# --- scores ------------------------------------------------------------------------------------------
+
+
+def scores(stage: Stage, deployment: str, file: str, answer: str, step: float = 0.0) -> list[dict[str, Any]]:
+    """DarkerBB and the linear attack on a server that returns scores."""
+    plan, rows = stage.plan, []
+    count = min(plan.image_victims, len(stage.enrolled))
+    settings = darkerbb.fast(max(plan.budgets))
+    with plaintext_server(stage.enrolled, answer, step=step or 0.01) as client:
+        for budget in plan.budgets:
+            found = linear.attack(client, stage.cast.known.embeddings, budget, stage.rng, noise=step / np.sqrt(12))
+            made = stage.invert(found, f"{deployment}, {budget} scores")
+            rows.append(stage.row(deployment, "linear, then inversion", budget, made, VIA_SERVERS, templates=found))
+        run = darkerbb.attack(
+            client, stage.embed, stage.basis, np.arange(count), settings, seed=plan.seed, every=25,
+            checkpoint=stage.work / f"{file}.pt", progress=stage.tell(f"DarkerBB, {deployment}"),
+        )  # fmt: skip
+    for budget in plan.budgets:
+        rows.append(stage.row(deployment, "DarkerBB", budget, stage.draw(run.at[budget]), VIA_SERVERS))
+    curve = [similarity(stage, run.at[mark], mark) for mark in sorted(run.at)]
+    rows[-1]["curve"] = curve
+    return rows
+
+
+def similarity(stage: Stage, coordinates: Any, budget: int) -> dict[str, Any]:
+    """A point of a similarity curve."""
+    got = stage.embed(vectors(stage.draw(coordinates)))
+    return {"budget": budget, **dataclasses.asdict(Band.of(cosines(got, stage.enrolled[: len(got)])))}
+
+
+def long_scores(stage: Stage) -> list[dict[str, Any]]:
+    """The paper's whole recipe on some victims."""
+    plan = stage.plan
+    count = min(plan.long_victims, len(stage.enrolled))
+    with plaintext_server(stage.enrolled, SCORE) as client:
+        run = darkerbb.attack(
+            client, stage.embed, stage.basis, np.arange(count), darkerbb.PAPER, seed=plan.seed, every=25,
+            checkpoint=stage.work / "paper.pt", progress=stage.tell("DarkerBB, the paper's recipe"),
+        )  # fmt: skip
+    out = stage.row(PLAINTEXT, "DarkerBB, the paper's recipe", 40_000, stage.draw(run.coordinates), VIA_SERVERS)
+    out["curve"] = [similarity(stage, run.at[mark], mark) for mark in sorted(run.at)]
+    return [out]
+
+
+def spots(stage: Stage) -> list[dict[str, Any]]:
+    """DarkerBB's forerunner, on the exact score."""
+    plan = stage.plan
+    count = min(plan.image_victims, len(stage.enrolled))
+    settings = blobs.Settings(queries=max(plan.budgets), marks=plan.budgets)
+    with plaintext_server(stage.enrolled, SCORE) as client:
+        found = blobs.attack(
+            client, stage.embed, stage.basis.mean, stage.basis.side, np.arange(count), settings,
+            seed=plan.seed, progress=stage.tell("spots, exact score"),
+        )  # fmt: skip
+    return [
+        stage.row(PLAINTEXT, "random spots (Razzhigaev 2021)", b, pictures(image, stage.basis.side), VIA_SERVERS)
+        for b, image in sorted(found.items())
+    ]
+
+
+# --- decisions ---------------------------------------------------------------------------------------
+
+
+def naive(stage: Stage) -> list[dict[str, Any]]:
+    """A bit in the place of the score, at the smallest budget: it stays 0 and nothing moves."""
+    plan = stage.plan
+    budget = min(plan.budgets)
+    count = min(plan.image_victims, len(stage.enrolled))
+    with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
+        run = darkerbb.attack(
+            BitAsScore(client), stage.embed, stage.basis, np.arange(count), darkerbb.fast(budget), seed=plan.seed,
+            every=25, checkpoint=stage.work / "naive.pt", progress=stage.tell("naive, a bit for a score"),
+        )  # fmt: skip
+    moved = int((run.coordinates.abs().sum(1) > 0).sum())
+    made = stage.draw(run.coordinates)
+    return [stage.row(BITS, "DarkerBB with the bit as its score", budget, made, VIA_SERVERS, moved=moved)]
+
+
+def start_of(stage: Stage, oracle: Any) -> boundary.Start:
+    """The dictionary: the attacker's own photos, until one is accepted."""
+    return boundary.dictionary(oracle, stage.cast.known.embeddings, max(stage.plan.budgets), stage.rng)
+
+
+def first_accept(stage: Stage, start: boundary.Start) -> dict[str, Any]:
+    """Questions to the first accepted photo."""
+    got = start.queries[start.entry >= 0]
+    return {
+        "found": len(got),
+        "of": len(start.entry),
+        "median": float(np.median(got)) if len(got) else None,
+        "within": max(stage.plan.budgets),
+        "dictionary": len(stage.cast.known.names),
+    }
+
+
+def decisions(stage: Stage) -> list[dict[str, Any]]:
+    """The adaptive attacks on a server that returns decisions, in embedding space and in image space."""
+    plan, rows = stage.plan, []
+    known = stage.cast.known
+    principal = np.linalg.svd(known.embeddings - known.embeddings.mean(0), full_matrices=False)[2]
+    with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
+        start = start_of(stage, client)
+        accept = first_accept(stage, start)
+        for name, directions in (("random directions", None), ("principal directions", principal)):
+            budgets = (*plan.budgets, 2 * max(plan.budgets), 4_500) if directions is not None else plan.budgets
+            found = boundary.template(client, known.embeddings, start, budgets, stage.rng, directions=directions)
+            for budget in plan.budgets if directions is None else budgets:
+                made = stage.invert(found.at[budget], f"decisions, {name}, {budget}")
+                attack = f"bisected angles, {name}, then inversion"
+                rows.append(
+                    stage.row(BITS, attack, budget, made, VIA_SERVERS, templates=found.at[budget], first_accept=accept)
+                )
+    return rows
+
+
+def decision_images(stage: Stage) -> list[dict[str, Any]]:
+    """The adaptive attack in image space; it needs the network for every question."""
+    plan, known = stage.plan, stage.cast.known
+    with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
+        start = start_of(stage, client)
+        starts = vectors(known.crops[np.maximum(start.entry, 0)])
+        found = boundary.image(
+            client, stage.embed, stage.basis, starts, start, plan.budgets, seed=plan.seed,
+            progress=stage.tell("decisions, image space"),
+        )  # fmt: skip
+    side = stage.basis.side
+    return [
+        stage.row(BITS, "boundary estimates in image space", b, pictures(image, side), VIA_SERVERS,
+                  first_accept=first_accept(stage, start))
+        for b, image in sorted(found.at.items())
+    ]  # fmt: skip
+
+
+# --- the published comparison, and theft ---------------------------------------------------------------
+
+
+def published(stage: Stage) -> list[dict[str, Any]]:
+    """S2's view of SCMP, by its formula; `servers.published` shows that the real servers give the same."""
+    plan = stage.plan
+    oracle = leak.SimulatedLeak(stage.enrolled, stage.threshold, stage.rng)
+    found = leak.attack(
+        oracle, stage.cast.known.embeddings, stage.threshold, plan.budgets, stage.rng,
+        progress=stage.tell("published comparison"),
+    )  # fmt: skip
+    return [
+        stage.row(PUBLISHED_S2, "regression on what SCMP shows, then inversion", b,
+                  stage.invert(t, f"published comparison, {b}"), VIA_FORMULA, templates=t)
+        for b, t in found.items()
+    ]  # fmt: skip
+
+
+def stolen(stage: Stage) -> list[dict[str, Any]]:
+    """The plaintext database: templates as they are."""
+    made = stage.invert(stage.enrolled, "stolen templates")
+    return [stage.row(STOLEN, "inversion", 0, made, "read from the database", templates=stage.enrolled)]
+
+
+def plain_params(stage: Stage, params: Params) -> PlainDecisions:
+    """The encrypted engines' decision in the clear."""
+    return PlainDecisions(stage.enrolled, params)
+
+
+ARMS: dict[str, Callable[[Stage], list[dict[str, Any]]]] = {
+    "baselines": baselines,
+    "stolen": stolen,
+    "published": published,
+    "decisions": decisions,
+    "exact": lambda stage: scores(stage, PLAINTEXT, "exact", SCORE),
+    "rounded-0.1": lambda stage: scores(stage, ROUND_1, "rounded-0.1", ROUNDED, 0.1),
+    "rounded-0.01": lambda stage: scores(stage, ROUND_01, "rounded-0.01", ROUNDED, 0.01),
+    "decision-images": decision_images,
+    "naive": naive,
+    "spots": spots,
+}
+"""In the order in which they run; those that need little come first."""

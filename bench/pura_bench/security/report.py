@@ -1,0 +1,238 @@
+"""The page: what a person understands in a minute, then the tables; the JSON beside it holds the same numbers."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from pura_bench.security import arms
+from pura_bench.security.photos import Cast, Crops
+
+FACES = 6
+BAD, GOOD = 0.2, 0.05
+CLAIM = (
+    "What it comes to: two servers and a decision bit remove the score channel from the network, the database and "
+    "either server. They do not stop an authorised client from asking thousands of questions: decisions alone "
+    "describe a template. What bounds that is the budget of questions and the lockout, so they are part of the product."
+)
+ORDER = (
+    arms.NOTHING, arms.STOLEN, arms.PLAINTEXT, arms.ROUND_01, arms.ROUND_1, arms.BITS, arms.PUBLISHED_S2, arms.PACKED,
+)  # fmt: skip
+
+
+def render(data: dict[str, Any], work: Path, cast: Cast, *, faces: bool) -> str:
+    """The HTML. Without `faces` it shows no photo of anybody."""
+    rows = sorted((r for r in data["arms"]), key=_place)
+    source = resources.files("pura_bench.security").joinpath("report.html.j2").read_text("utf-8")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    columns, pictures = _faces(rows, work, cast) if faces else ([], [])
+    return environment.from_string(source).render(
+        **{k: data[k] for k in ("when", "source", "victims", "known", "network", "threshold", "command", "critic")},
+        summary=[_summary(name, rows) for name in ORDER if any(r["deployment"] == name for r in rows)]
+        + _transcript_summary(data),
+        claim=CLAIM,
+        faces=pictures,
+        face_columns=columns,
+        plot=_plot(rows),
+        rows=[{**r, "verdicts": [_verdict(v) for v in r["verdicts"]]} for r in rows],
+        tables=[t for t in _tables(data, rows) if t["rows"]],
+        machine=" · ".join(f"{k}: {v}" for k, v in data["machine"].items()),
+    )
+
+
+def _place(row: dict[str, Any]) -> tuple[int, str, int]:
+    name = row["deployment"]
+    return (ORDER.index(name) if name in ORDER else len(ORDER), row["attack"], row["budget"])
+
+
+def percent(rate: dict[str, Any]) -> str:
+    """A rate with its interval."""
+    return (
+        f"{100 * rate['k'] / rate['n']:.0f} % ({100 * rate['low']:.0f}–{100 * rate['high']:.0f})" if rate["n"] else "-"
+    )
+
+
+def _verdict(v: dict[str, Any]) -> dict[str, str]:
+    s = v["similarity"]
+    return {
+        "network": v["network"],
+        "similarity": f"{s['median']:.3f} ({s['low']:.3f}–{s['high']:.3f})",
+        "sar1_2": percent(v["sar1"]["0.01"]),
+        "sar1_3": percent(v["sar1"]["0.001"]),
+        "sar2_2": percent(v["sar2"]["0.01"]),
+        "sar2_3": percent(v["sar2"]["0.001"]),
+        "accuracy": f"{100 * v['accuracy']:.1f} %",
+    }
+
+
+def _share(row: dict[str, Any]) -> float:
+    rate = row["verdicts"][0]["sar1"]["0.001"]
+    return float(rate["k"] / rate["n"])
+
+
+def _summary(deployment: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The best attack of a deployment; of equally good ones the one with fewest questions."""
+    own = [r for r in rows if r["deployment"] == deployment]
+    if deployment == arms.NOTHING:
+        own = [r for r in own if "random" in r["attack"]] or own
+    best = max(own, key=lambda r: (_share(r), r["verdicts"][0]["sar2"]["0.001"]["k"], -r["budget"]))
+    first = best["verdicts"][0]
+    share = _share(best)
+    return {
+        "deployment": deployment,
+        "attack": best["attack"],
+        "budget": best["budget"],
+        "sar1": percent(first["sar1"]["0.001"]),
+        "sar2": percent(first["sar2"]["0.001"]),
+        "critic": percent(best["verdicts"][1]["sar1"]["0.001"]) if len(best["verdicts"]) > 1 else "-",
+        "kind": "bad" if share > BAD else "good" if share <= GOOD else "some",
+    }
+
+
+def _transcript_summary(data: dict[str, Any]) -> list[dict[str, Any]]:
+    out = []
+    for t in data["transcripts"]:
+        engine, _, side = t["transcript"].partition(" ")
+        if engine == "packed":
+            out.append(
+                {
+                    "deployment": f"packed engine, curious {side.upper()} with its whole transcript",
+                    "attack": "whatever number follows the similarity",
+                    "budget": t["questions"],
+                    "sar1": percent(t["matches"]),
+                    "sar2": "-",
+                    "critic": "-",
+                    "kind": "bad" if t["beats_dictionary"] else "good",
+                }
+            )
+    return out
+
+
+# --- pictures ----------------------------------------------------------------------------------------
+
+
+def _faces(rows: Sequence[dict[str, Any]], work: Path, cast: Cast) -> tuple[list[str], list[list[str]]]:
+    shown = [r for r in rows if r["deployment"] != arms.NOTHING]
+    stacks = [np.load(work / r["pictures"]) for r in shown]
+    columns = ["enrolled", "another photo", *(f"{r['deployment']}: {r['attack']}, {r['budget']}" for r in shown)]
+    out = []
+    for i in range(min(FACES, len(cast.enrolled.crops))):
+        cells = [cast.enrolled.crops[i], cast.mates.crops[i], *(s[i] if i < len(s) else None for s in stacks)]
+        out.append([_uri(c) if c is not None else "" for c in cells])
+    return columns, out
+
+
+def _uri(crop: Crops) -> str:
+    import cv2
+
+    done, raw = cv2.imencode(".jpg", crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
+    assert done
+    return "data:image/jpeg;base64," + base64.b64encode(raw.tobytes()).decode()
+
+
+def _plot(rows: Sequence[dict[str, Any]]) -> str:
+    curves = [r for r in rows if r.get("curve")]
+    if not curves:
+        return ""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 4), dpi=110)
+    for r in curves:
+        x = [p["budget"] for p in r["curve"]]
+        (line,) = axes.plot(
+            x, [p["median"] for p in r["curve"]], label=f"{r['attack']}, {r['deployment']}, n = {r['n']}"
+        )
+        axes.fill_between(
+            x, [p["low"] for p in r["curve"]], [p["high"] for p in r["curve"]], alpha=0.15, color=line.get_color()
+        )
+    axes.set(xscale="log", xlabel="questions about one victim", ylabel="cosine with the enrolled photo", ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, loc="lower right")
+    buffer = io.BytesIO()
+    figure.tight_layout()
+    figure.savefig(buffer, format="png")
+    plt.close(figure)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+# --- tables ------------------------------------------------------------------------------------------
+
+
+def _tables(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    accepts = {(r["deployment"]): r["first_accept"] for r in rows if r.get("first_accept")}
+    templates = [r for r in rows if r.get("template_cosine")]
+    return [
+        {
+            "title": "Questions to the first accepted photo",
+            "text": "A decision-only attack must first be let in: it tries photos of other people one after the other.",
+            "head": ["deployment", "victims opened", "questions, median of those", "within", "photos to try"],
+            "rows": [
+                [d, f"{a['found']} of {a['of']}", "-" if a["median"] is None else f"{a['median']:.0f}", a["within"],
+                 a["dictionary"]] for d, a in accepts.items()
+            ],
+        },
+        {
+            "title": "Templates won by asking",
+            "text": "Attacks in embedding space end with a template before any image is made: its cosine with the one "
+            "that is enrolled.",
+            "head": ["deployment", "attack", "questions", "cosine, median (quartiles)"],
+            "rows": [
+                [r["deployment"], r["attack"], r["budget"],
+                 "{median:.3f} ({low:.3f}–{high:.3f})".format(**r["template_cosine"])] for r in templates
+            ],
+        },
+        {
+            "title": "Wholly through the servers",
+            "text": "Real processes with mTLS, the client's own library. `Differ` counts answers that are not the "
+            "plaintext decision: 0 means that the rest may use it; under a lockout it counts what was held back.",
+            "head": ["run", "engine", "victims", "questions", "compared", "differ", "refused", "ms a question",
+                     "template's cosine at the end"],
+            "rows": [
+                [s["servers"], s["engine"], s["victims"], s["questions"], s.get("compared", "-"),
+                    s.get("differed", "-"),
+                 s.get("refused", "-"), s["ms_a_question"], s["template_cosine"]] for s in data["servers"]
+            ],
+        },
+        {
+            "title": "What a curious server's transcript gives",
+            "text": "The same attacker, the same questions, everything that the server receives and opens. "
+            "`Explained`: how much of the best number is predicted from the other questions; small by chance.",
+            "head": ["transcript", "questions", "numbers seen", "explained", "cosine of the template", "matches",
+                     "by guessing", "95 % of guesses are below", "better than guessing"],
+            "rows": [
+                [t["transcript"], t["questions"], t["victims"][0]["numbers"],
+                 ", ".join(f"{v['explained']:.2f}" for v in t["victims"]),
+                 ", ".join(f"{v['cosine']:.2f}" for v in t["victims"]), percent(t["matches"]), percent(t["dictionary"]),
+                 t["dictionary_cosine_95"], "yes" if t["beats_dictionary"] else "no"] for t in data["transcripts"]
+            ],
+        },
+        {
+            "title": "Unlinkability of what is stored (D_sys)",
+            "text": "0: two enrolments of one person look like those of two; 1: always told apart. By chance it is up "
+            "to the floor, so a value below the floor is no finding.",
+            "head": ["what", "score", "D_sys", "floor", "mated", "non-mated"],
+            "rows": [
+                [u["unlinkability"], u["score"], u["d_sys"], u["floor"], u["mated"], u["non_mated"]]
+                for u in data["unlinkability"]
+            ],
+        },
+        {
+            "title": "The key split",
+            "text": "One server tries to decrypt alone.",
+            "head": ["split", "bits of N", "other share recovered", "ciphertexts opened"],
+            "rows": [
+                [k["key_split"], k["bits"], "yes" if k["sk1_recovered"] else "no", f"{k['opened']} of {k['of']}"]
+                for k in data["key_split"]
+            ],
+        },
+    ]  # fmt: skip
