@@ -16,7 +16,7 @@ from pura.errors import ProtocolError
 from pura.messages import Message, message
 from pura.rounds import Rounds, receive, send
 from pura_bench import workload
-from pura_bench.speed import fit, plan
+from pura_bench.speed import deployment, fit, plan
 from pura_bench.speed.cli import speed
 from pura_bench.speed.measure import Cell, measure
 from pura_bench.speed.network import Network, Relay
@@ -33,7 +33,7 @@ ROW = {
 
 def run(tmp_path: Path, engine: str) -> dict[str, Any]:
     file = tmp_path / "speed.json"
-    args = ["--entries", "3", "--dimension", "8", "--probes", "1", "--engine", engine, "--engine", "plaintext"]
+    args = ["--entries", "3", "--dimension", "8", "--probes", "3", "--engine", engine, "--engine", "plaintext"]
     done = CliRunner().invoke(speed, [*args, "--work", str(tmp_path / "work"), "--json", str(file)])
     assert done.exit_code == 0, done.output
     content: dict[str, Any] = json.loads(file.read_text())
@@ -57,13 +57,16 @@ def test_published_in_processes(tmp_path: Path) -> None:
     assert content["failed"] == []
 
 
-def test_packed_in_processes(tmp_path: Path) -> None:
+def test_packed_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two entries are enrolled and one is loaded; whichever is asked for is found."""
+    monkeypatch.setattr(deployment, "REALLY_ENROLLED", 2)
     ours, _ = run(tmp_path, "packed")["rows"]
     assert set(ours) >= ROW
     assert ours["exact"] is True
     assert ours["staged"]["exact"] is True
     assert {"conversion", "norm check", "scores", "minimum", "threshold"} <= {s["stage"] for s in ours["stages"]}
     assert ours["matching_bytes_entry"] > 0
+    assert (ours["enrolment"]["entries"], ours["enrolment"]["loaded"]) == (2, 1)
 
 
 # --- the workload -----------------------------------------------------------------------------------
