@@ -116,7 +116,7 @@ def no_space(*_: object) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+def test_a_full_disk_leaves_no_key_file_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     done = []
 
     def fsync(fd: int) -> None:

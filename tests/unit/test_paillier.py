@@ -50,7 +50,7 @@ class Recorder:
 
 
 @pytest.mark.parametrize(("pk", "bits", "kappa", "l_bits"), [(PK, 2048, 112, 448), (OTHER, 3072, 128, 512)])
-def test_sizes(pk: PublicKey, bits: int, kappa: int, l_bits: int) -> None:
+def test_the_sizes_of_a_key(pk: PublicKey, bits: int, kappa: int, l_bits: int) -> None:
     assert (pk.strength.kappa, pk.strength.n_bits, pk.strength.l_bits) == (kappa, bits, l_bits)
     assert pk.n_bits == bits
     assert pk.ciphertext_bytes == bits // 4
