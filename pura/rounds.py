@@ -71,6 +71,12 @@ def exchange(message: Message, kind: type[M]) -> Rounds[M]:
     return (yield from receive(kind))
 
 
+def nothing() -> Rounds[None]:
+    """A party that says nothing."""
+    return
+    yield
+
+
 @dataclasses.dataclass
 class Tally:
     """What crossed the wire, seen from the first party."""

@@ -113,7 +113,7 @@ def add_s2(side: Side, store: Store, pictures: Pictures, ends: Ends, opening: Ad
     norms = yield from norms_s2(side, ends.fork(opening.txn), vs)
     good = [k for k, norm in enumerate(norms) if norm is not None]
     got = yield from receive(Places)
-    view = pictures.find(got.digest)
+    view = pictures.current(got.digest)
     places = load_places(got.places, len(good), side.columns.entries)
     taken = {(int(p // side.columns.entries), int(p % side.columns.entries)) for p in view.positions}
     index = {b: i for i, b in enumerate(view.blocks)}
@@ -172,7 +172,7 @@ def erase_s1(side: Side, store: Store, pictures: Pictures, handles: Sequence[Han
 
 def erase_s2(side: Side, store: Store, pictures: Pictures, opening: EraseOpen) -> Rounds[None]:
     """S2's side of `erase_s1`."""
-    view = pictures.find(opening.digest)
+    view = pictures.current(opening.digest)
     wanted = [Handle(h) for h in load_handles(opening.handles)]
     view.only(wanted, side.columns.entries)
     places, drops = _erasure(side, view, wanted)

@@ -75,7 +75,7 @@ def compact_s1(side: Side, store: Store, pictures: Pictures) -> Rounds[None]:
 
 def compact_s2(side: Side, store: Store, pictures: Pictures, opening: CompactOpen) -> Rounds[None]:
     """S2's side of `compact_s1`."""
-    view, capacity = pictures.find(opening.digest), side.columns.entries
+    view, capacity = pictures.current(opening.digest), side.columns.entries
     move = plan(view, capacity)
     if (
         move is None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -22,7 +24,7 @@ from pura.protocols.packed.material import provide
 from pura.protocols.packed.pack import PackS1, give_products, make_s1, parts_of
 from pura.protocols.packed.tournament import Need, best_fan_in
 from pura.protocols.parallel import Workers
-from pura.rounds import Rounds, exchange, receive, send
+from pura.rounds import Done, Rounds, advance, exchange, nothing, receive, send
 from pura.store.base import Store
 from pura_server.backend import Answer, NewEntry, Query
 from pura_server.packed import change, compact
@@ -30,6 +32,8 @@ from pura_server.packed.offline import Kind, ShelfS1
 from pura_server.packed.settle import settle_s1
 from pura_server.packed.state import LABEL_BYTES, Pictures, dump_handles, dump_versions, new_side
 from pura_server.packed.wire import AskOpen, Echo, RefillOpen, Sealed
+
+R = TypeVar("R")
 
 ECHOES = 7
 MAX_FORKS = 1 << 18
@@ -92,21 +96,11 @@ class PackedGateway:
     def enroll(self, items: Sequence[NewEntry]) -> Rounds[list[Handle | PuraError]]:
         """Enrol a batch of templates; one outcome each."""
         ends = self._connected()
-        with self._changing:
-            yield from self._settled()
-            self._unsettled = True
-            out = yield from change.add_s1(self._side, self._store, self._pictures, ends, items)
-            self._unsettled = False
-        return out
+        return (yield from self._change(change.add_s1(self._side, self._store, self._pictures, ends, items)))
 
     def forget(self, handles: Sequence[Handle]) -> Rounds[int]:
         """Erase entries; how many there were."""
-        with self._changing:
-            yield from self._settled()
-            self._unsettled = True
-            out = yield from change.erase_s1(self._side, self._store, self._pictures, handles)
-            self._unsettled = False
-        return out
+        return (yield from self._change(change.erase_s1(self._side, self._store, self._pictures, handles)))
 
     def identify(self, query: Query) -> Rounds[Answer]:
         """1:N over the whole gallery."""
@@ -117,11 +111,14 @@ class PackedGateway:
         return self._ask(query, handles)
 
     def refill(self) -> Rounds[None] | None:
-        """The next piece of offline work: a new pack, one that lacks something, one block less, or new base OTs."""
+        """The next piece of offline work: settling a change that was cut off, a new pack, one that lacks something, one
+        block less, or new base OTs."""
         if self._ends is None:
             return None
         if self._ends.sender.forks > MAX_FORKS:
             return self.reconcile()
+        if self._unsettled and not self._changing.locked():
+            return self._change(nothing())
         kind = self._shelf.lacks()
         if kind is not None:
             return self._stock_up(kind, None)
@@ -156,9 +153,7 @@ class PackedGateway:
         side, ends = self._side, self._connected()
         template = side.pk.load_many(query.ciphertexts, side.rows.ciphertexts)
         seal(query.seal_key, b"", b"", side.rng)  # raises for a key that S2 could not seal to
-        if self._unsettled:
-            with self._changing:
-                yield from self._settled()
+        # while a change is going on, or was cut off, this is the gallery that both servers agreed on last
         view = self._pictures.latest()
         if handles is not None:
             view = view.only(handles, side.columns.entries)
@@ -213,15 +208,7 @@ class PackedGateway:
             self._shelf.put(kind, pack_id, pack)
 
     def _compact(self) -> Rounds[None]:
-        if not self._changing.acquire(blocking=False):
-            return
-        try:
-            yield from self._settled()
-            self._unsettled = True
-            yield from compact.compact_s1(self._side, self._store, self._pictures)
-            self._unsettled = False
-        finally:
-            self._changing.release()
+        return self._change(compact.compact_s1(self._side, self._store, self._pictures))
 
     def _whole_need(self) -> Need:
         n = len(self._pictures.latest())
@@ -229,11 +216,20 @@ class PackedGateway:
         fan_in = best_fan_in(n, self._side.columns.slot_bits, self._round_s) if n else 2
         return need_for(self._side, contest_for(self._side, largest, fan_in))
 
-    def _settled(self) -> Rounds[None]:
-        """Before a change or a question, if an earlier change was cut off: both servers agree on what became of it."""
-        if self._unsettled:
-            yield from settle_s1(self._store, self._pictures, fresh=False)
+    def _change(self, party: Rounds[R]) -> Rounds[R]:
+        """One change at a time, after both servers have agreed on what became of an earlier one that was cut off."""
+        with self._changing, contextlib.closing(party):
+            settles = self._unsettled
+            if settles:
+                yield from settle_s1(self._store, self._pictures, fresh=False)
+            self._unsettled = True
+            step = advance(party, None)
+            if settles and isinstance(step, Done):
+                yield from send(Echo())  # S2 waits for what comes after settling
+            while not isinstance(step, Done):
+                step = advance(party, (yield step))
             self._unsettled = False
+        return cast(R, step.result)
 
     def _connected(self) -> Ends:
         if self._ends is None:

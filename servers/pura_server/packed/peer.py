@@ -101,6 +101,8 @@ class PackedPeer:
                 yield from change.erase_s2(side, store, pictures, opening)
             case CompactOpen():
                 yield from compact.compact_s2(side, store, pictures, opening)
+            case Echo():
+                pass  # there was something to settle, and nothing else
             case _:
                 raise ProtocolError(detail=f"{type(opening).__name__} opens nothing")
 

@@ -2,6 +2,7 @@
 
     S1, S2: prepare the change, each on its own disk
     S2 -> S1: ready;  S1: commit (this decides);  S1 -> S2: commit;  S2: commit;  S2 -> S1: committed
+    S1 -> S2: switched: no question about the gallery before will come, and nothing is left of what was erased from it
 
 Whatever S2 holds prepared after a crash, S1 knows the outcome of: committed if S1 has committed it, else void. What S1
 itself holds prepared is void, since nobody can have committed it.
@@ -22,6 +23,7 @@ from pura_server.packed.wire import (
     Prepared,
     ReadyToCommit,
     SettleOpen,
+    Switched,
 )
 
 
@@ -38,6 +40,7 @@ def commit_s1(store: Store, pictures: Pictures, change: Change) -> Rounds[None]:
     done = yield from receive(Committed)
     if pictures.refresh().digest != done.digest:
         raise BadDataFolder("the two servers do not hold the same gallery")
+    yield from send(Switched())
 
 
 def commit_s2(store: Store, pictures: Pictures, change: Change) -> Rounds[None]:
@@ -47,6 +50,8 @@ def commit_s2(store: Store, pictures: Pictures, change: Change) -> Rounds[None]:
     yield from receive(Commit)
     store.commit(change.txn)
     yield from send(Committed(pictures.refresh().digest))
+    yield from receive(Switched)
+    pictures.forget_earlier()
 
 
 def settle_s1(store: Store, pictures: Pictures, *, fresh: bool) -> Rounds[None]:
@@ -62,6 +67,7 @@ def settle_s1(store: Store, pictures: Pictures, *, fresh: bool) -> Rounds[None]:
     holding = yield from receive(Holding)
     if pictures.refresh().digest != holding.digest:
         raise BadDataFolder("the two servers do not hold the same gallery; restore both from the same moment")
+    yield from send(Switched())
 
 
 def settle_s2(store: Store, pictures: Pictures) -> Rounds[None]:
@@ -77,3 +83,5 @@ def settle_s2(store: Store, pictures: Pictures) -> Rounds[None]:
         else:
             store.abort(txn)
     yield from send(Holding(pictures.refresh().digest))
+    yield from receive(Switched)
+    pictures.forget_earlier()

@@ -12,7 +12,7 @@ from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import Rng
 from pura.crypto.threshold import KeyShare
 from pura.errors import NotReady, ProtocolError
-from pura.ids import BlockId
+from pura.ids import BlockId, Party
 from pura.params import Params
 from pura.protocols.packed.pack import BlockVersion
 from pura.protocols.packed.side import Side
@@ -23,7 +23,8 @@ from pura_server.packed.gallery import View, view_of
 LABEL_BYTES = 16
 """A label names what is made of the base OTs for one operation; random, used once."""
 VIEWS_KEPT = 4
-"""How many pictures S2 keeps, so that a query that S1 began before a change finds the gallery it began with."""
+"""How many pictures S2 keeps, so that a query that S1 began before a change finds the gallery it began with. S1 keeps
+the latest: a query holds the picture it began with."""
 
 
 class Pictures:
@@ -32,6 +33,7 @@ class Pictures:
     def __init__(self, side: Side, store: Store) -> None:
         self._side = side
         self._store = store
+        self._kept = 1 if side.share.party is Party.S1 else VIEWS_KEPT
         self._lock = threading.Lock()
         self._views: OrderedDict[bytes, View] = OrderedDict()
         self.refresh()
@@ -42,7 +44,7 @@ class Pictures:
         with self._lock:
             self._views.pop(view.digest, None)
             self._views[view.digest] = view
-            while len(self._views) > VIEWS_KEPT:
+            while len(self._views) > self._kept:
                 self._views.popitem(last=False)
         return view
 
@@ -50,6 +52,19 @@ class Pictures:
         """The picture that queries use."""
         with self._lock:
             return next(reversed(self._views.values()))
+
+    def forget_earlier(self) -> None:
+        """Keep the latest only: files of blocks go with the last picture, or query, that needs them."""
+        with self._lock:
+            while len(self._views) > 1:
+                self._views.popitem(last=False)
+
+    def current(self, digest: bytes) -> View:
+        """The latest picture, for a change. Raises `NotReady` unless it has this digest."""
+        view = self.latest()
+        if view.digest != digest:
+            raise NotReady("the two servers do not stand at the same gallery; try again")
+        return view
 
     def find(self, digest: bytes) -> View:
         """The picture with this digest. Raises `NotReady` if this server does not have that gallery (any more)."""

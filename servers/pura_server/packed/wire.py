@@ -8,7 +8,7 @@ from pura.messages import Message, message
 @message
 class SettleOpen(Message):
     """S1 -> S2: let us settle what was in flight. `fresh` is 1 for a new connection, which makes new base OTs too; else
-    another opening follows."""
+    another opening follows, or `Echo` when there is nothing else to do."""
 
     fresh: int
 
@@ -114,6 +114,11 @@ class Committed(Message):
     """S2 -> S1: done, and the digest of the gallery now."""
 
     digest: bytes
+
+
+@message
+class Switched(Message):
+    """S1 -> S2: S1's questions are about the new gallery from now on; the old one's files may go."""
 
 
 @message
