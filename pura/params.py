@@ -106,6 +106,6 @@ def tau_from_cosine(threshold: float, scale: int) -> int:
 
 def tau_from_distance(threshold: float, scale: int, radius: float) -> int:
     """tau for Euclidean embeddings that match at a distance of at most `threshold`: floor((S threshold / radius)^2)."""
-    if threshold < 0:
-        raise OutOfRange("a distance threshold is not negative")
+    if not 0 <= threshold <= 2 * radius:  # which no two embeddings exceed; nan is not in the range either
+        raise OutOfRange("a distance threshold lies between 0 and twice the radius")
     return math.floor((scale * threshold / radius) ** 2)

@@ -135,3 +135,6 @@ def test_a_distance_threshold() -> None:
     assert tau_from_distance(1.128, 512, 2.0) == math.floor((512 * 1.128 / 2) ** 2)
     with pytest.raises(OutOfRange):
         tau_from_distance(-0.1, 512, 1.0)
+    for bad in (math.nan, math.inf, 2.1):
+        with pytest.raises(OutOfRange):
+            tau_from_distance(bad, 512, 1.0)
