@@ -96,8 +96,41 @@ def test_block() -> None:
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {7, 9}
 
 
-def test_summaries_of_other_kinds_are_listed() -> None:
-    assert "- 99 of 100 right" in figures.block({"accuracy": {"summary": ["99 of 100 right"]}})
+def security_content() -> dict[str, Any]:
+    rate = {"k": 3, "n": 4, "low": 0.2, "high": 0.9}
+    verdict = {"network": "SFace", "similarity": {"median": 0.5, "low": 0.4, "high": 0.6}, "sar1": {"0.001": rate}}
+    worse = {**verdict, "sar1": {"0.001": {**rate, "k": 1}}}
+    arm = {"deployment": "plaintext scores", "attack": "best", "budget": 2000, "verdicts": [verdict]}
+    return {
+        "machine": {"cpu": "a CPU"}, "command": "pura bench security", "when": "today",
+        "arms": [{**arm, "attack": "other", "verdicts": [worse]}, arm],
+        "transcripts": [{"transcript": "packed s1", "questions": 7, "matches": rate}],
+    }  # fmt: skip
+
+
+def test_security_in_both() -> None:
+    text = figures.block({"security": security_content()})
+    assert "plaintext scores: the best of our attacks (best, 2,000 questions)" in text
+    assert "75 % (20 to 90)" in text
+    assert "Measured by `pura bench security`." in text
+    shown = section("security", security_content())
+    assert shown.command == "pura bench security"
+    assert shown.tables[0].rows[1] == ["plaintext scores", "best", "2,000", "0.500 (0.400 to 0.600)", "75 % (20 to 90)"]
+    assert shown.tables[1].rows == [["packed s1", "7"]]
+
+
+def test_accuracy_lines() -> None:
+    def at(scale: int | None, mean: float, **more: Any) -> dict[str, Any]:
+        return {"scale": scale, "pairs": {"accuracy": {"mean": mean}}, **more}
+
+    content = {
+        "data_set": {"name": "LFW", "pairs": 1000}, "embedder": {"name": "sface"}, "policy": {"scale": 512},
+        "rows": [at(None, 0.9942), at(256, 0.5, changed=9), at(512, 0.994, changed=1)],
+        "encrypted": {"engine": "packed", "bits": 2048, "pairs": 20, "equal_to_plain_integers": 20},
+    }  # fmt: skip
+    text = figures.block({"accuracy": content})
+    assert "LFW, sface: 99.42 % right in floats, 99.40 % as templates (S = 512; 1 of 1,000 decisions changed)." in text
+    assert "20 of 20 decisions equal plain integers" in text
 
 
 def test_put_needs_the_markers() -> None:
@@ -132,15 +165,15 @@ def test_html_holds_everything_and_loads_nothing() -> None:
 
 def test_an_unknown_kind_becomes_tables() -> None:
     content = {
-        "kind": "accuracy", "machine": MACHINE, "summary": ["fine"], "sample": 20,
+        "kind": "load", "machine": MACHINE, "summary": ["fine"], "sample": 20,
         "sets": {"lfw": {"eer": 0.01, "folds": [{"fold": 1, "right": 0.99}, {"fold": 2, "right": 1.0}]}},
     }  # fmt: skip
-    shown = section("accuracy", content)
+    shown = section("load", content)
     assert shown.notes == ["fine"]
     titles = {t.title: t for t in shown.tables}
     assert titles["sets: lfw"].rows == [["eer", "0.01"]]
     assert titles["sets: lfw: folds"].columns == ["fold", "right"]
-    given = section("security", {"tables": [{"title": "T", "columns": ["a"], "rows": [[1], [None]]}]})
+    given = section("load", {"tables": [{"title": "T", "columns": ["a"], "rows": [[1], [None]]}]})
     assert [t.rows for t in given.tables] == [[["1"], ["-"]]]
 
 

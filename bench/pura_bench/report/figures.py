@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pura_bench.report import others
 from pura_bench.speed.fit import online
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
@@ -19,10 +20,10 @@ def block(contents: Mapping[str, Row | None]) -> str:
         parts += _speed(speed)
     if (peers := contents.get("peers")) is not None:
         parts += _peers(peers)
-    for kind in ("accuracy", "security"):
-        summary = (contents.get(kind) or {}).get("summary")
-        if isinstance(summary, list):
-            parts += ["", *(f"- {line}" for line in summary)]
+    for kind, lines in (("accuracy", others.accuracy_lines), ("security", others.security_lines)):
+        if (content := contents.get(kind)) is not None:
+            command = content.get("machine", {}).get("command") or content.get("command")
+            parts += ["", *(f"- {line}" for line in lines(content)), "", f"Measured by `{command}`."]
     parts += ["", "More, with stages, memory and what was skipped: [docs/results/](docs/results).", END]
     return "\n".join(parts)
 

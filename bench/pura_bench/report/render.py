@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from pura_bench.report import plots
+from pura_bench.report import others, plots
 from pura_bench.report.figures import seconds, size
 
 Row = dict[str, Any]
@@ -56,24 +56,33 @@ def render(contents: Mapping[str, Row | None]) -> str:
 def section(kind: str, content: Row) -> Section:
     """What the report says about one result file.
 
-    `summary` (texts), `images` ([title, caption, data URI]) and `tables` ({title, columns, rows}) in a file are shown
-    as they are.
+    In a kind that it does not know `summary` (texts), `images` ([title, caption, data URI]) and `tables` ({title,
+    columns, rows}) are shown as they are.
     """
     machine = content.get("machine", {})
-    images = [tuple(image) for image in content.get("images", [])]
+    images: list[tuple[str, str, str]] = [(t, c, uri) for t, c, uri in content.get("images", [])]
     if kind == "speed":
         images = plots.speed_plots(content) + images
         tables = _speed(content)
     elif kind == "peers":
         images = plots.peer_plots(content) + images
         tables = _peers(content)
+    elif kind == "accuracy":
+        parts = others.accuracy_parts(content)
+        images += [(title, "", image) for title, _, image in parts if image]
+        tables = [table(title, rows[0], list(rows[1:])) for title, rows, _ in parts]
+    elif kind == "security":
+        rows = others.security_rows(content)
+        tables = [table("Every attack", rows[0], list(rows[1:]))]
+        for name in ("servers", "transcripts", "unlinkability", "key_split", "disk"):
+            tables += _anything(name.replace("_", " "), content.get(name, []))
     else:
-        tables = [*_given(content), *_anything("", content, top=True)] if "tables" not in content else _given(content)
+        tables = [*_given(content), *_anything("", content, top=True)]
     return Section(
         TITLES.get(kind, kind),
-        str(machine.get("command", "")),
-        _machine(machine),
-        [str(line) for line in content.get("summary", [])],
+        str(machine.get("command") or content.get("command", "")),
+        _machine({"time": content.get("when"), **machine}),
+        [line for line in content.get("summary", []) if isinstance(line, str)],
         images,
         tables,
     )
