@@ -32,10 +32,8 @@ def accuracy_lines(content: Row) -> list[str]:
         f"(S = {content['policy']['scale']}; {changed})."
     ]
     if found := content.get("encrypted"):
-        equal = f"{found['equal_to_plain_integers']:,} of {found['pairs']:,}"
-        out.append(
-            f"Through two servers, engine {found['engine']}, {found['bits']} bits: {equal} decisions equal plain integers."
-        )
+        equal = f"{found['equal_to_plain_integers']:,} of {found['pairs']:,} decisions equal plain integers"
+        out.append(f"Through two servers, engine {found['engine']}, {found['bits']} bits: {equal}.")
     return out
 
 
