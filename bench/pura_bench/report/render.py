@@ -138,12 +138,12 @@ def _speed(content: Row) -> list[Table]:
             r["M"], r["D"], r["key_bits"] or None, "all" if r["workers"] == 0 else str(r["workers"]), r["network"],
             *(round(1e3 * r[n], 2) for n in ("cpu_s_s1", "cpu_s_s2", "cpu_s_offline", "wall_s")),
             r["bytes_client"], round(r["bytes_peer"]), r.get("rounds"),
-            _mb(r.get("memory_bytes_s1")), _mb(r.get("memory_bytes_s2")), r["exact"],
+            _mb(r.get("memory_bytes_s1")), _mb(r.get("memory_bytes_s2")), r.get("other_load_cores"), r["exact"],
         ]
         for r in content["rows"]
     ]  # fmt: skip
     columns = ["engine", "M", "D", "bits", "workers", "network", "S1 ms", "S2 ms", "offline ms", "wall ms"]
-    columns += ["client bytes", "bytes between", "rounds", "S1 MB", "S2 MB", "exact"]
+    columns += ["client bytes", "bytes between", "rounds", "S1 MB", "S2 MB", "busy cores", "exact"]
     out = [table("One question", columns, rows)]
     costs = [
         [

@@ -90,7 +90,9 @@ def speed(
             bar.update(task, description=str(cell))
             began = time.monotonic()
             try:
-                row = measure(cell, folder, seed, lambda text: bar.update(task, description=text))
+                with results.watch_load() as own:
+                    row = measure(cell, folder, seed, lambda text: bar.update(task, description=text))
+                row["other_load_cores"] = round(own.others, 2)
             except (PuraError, OSError, ImportError) as error:
                 failed.append({"cell": str(cell), "reason": str(error).splitlines()[0] if str(error) else repr(error)})
                 bar.console.print(f"{cell}: not measured, {failed[-1]['reason']}", markup=False, highlight=False)
