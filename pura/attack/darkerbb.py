@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,12 +86,16 @@ def attack(
     checkpoint: Path | None = None,
     every: int = 50,
     progress: Progress = quiet,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Result:
-    """Run the attack on all `victims` (V,) at once; goes on from `checkpoint` if that file exists."""
+    """Run the attack on all `victims` (V,) at once; goes on from `checkpoint` if that file exists.
+
+    When `stop` says so it ends early: the result then has the marks that were reached.
+    """
     run = _Run(oracle, embed, basis, np.asarray(victims), settings, seed, progress)
     if checkpoint is not None and checkpoint.exists():
         run.load(checkpoint)
-    while run.step():
+    while not stop() and run.step():
         if checkpoint is not None and run.done % every == 0:
             run.save(checkpoint)
     if checkpoint is not None:

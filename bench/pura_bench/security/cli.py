@@ -57,6 +57,8 @@ DEFAULT_WORK = "security-work"
 )
 @click.option("--transcript-questions", type=click.IntRange(20), default=100, show_default=True)
 @click.option("--bits", type=int, default=2048, show_default=True, help="The servers' key.")
+@click.option("--minutes", type=float, help="Stop long arms after this time, and report what there is.")
+@click.option("--inversion-steps", type=click.IntRange(1), default=50, show_default=True)
 @click.option("--only", multiple=True, metavar="ARM", help="Run these arms only; the report shows all that are there.")
 @click.option("--skip", multiple=True, metavar="ARM", help="Leave these arms out.")
 @click.option("--threads", type=click.IntRange(1), help="Of the network. Default: one for each core.")
@@ -80,6 +82,8 @@ def security(
     seed: int,
     faces: bool,
     demo: bool,
+    minutes: float | None,
+    inversion_steps: int,
 ) -> None:
     """Replays attacks against plaintext and encrypted deployments, and reports what each one leaks.
 
@@ -95,7 +99,8 @@ def security(
     plan = Plan(
         victims=victims, components=components, budgets=tuple(sorted(int(b) for b in budgets.split(","))),
         image_victims=victims, long_victims=long_victims, server_questions=server_questions,
-        transcript_questions=transcript_questions, key_bits=bits, seed=seed, inversion_steps=20 if demo else 50,
+        transcript_questions=transcript_questions, key_bits=bits, seed=seed,
+        inversion_steps=20 if demo else inversion_steps,
     )  # fmt: skip
     try:
         import torch
@@ -103,7 +108,7 @@ def security(
         raise click.ClickException("the attacks need torch: pip install 'pura[attack]'") from error
     if threads is not None:
         torch.set_num_threads(threads)
-    run(plan, photos, out, work, only, skip, threads, faces)
+    run(plan, photos, out, work, only, skip, threads, faces, minutes)
 
 
 def run(
@@ -115,6 +120,7 @@ def run(
     skip: tuple[str, ...],
     threads: int | None,
     faces: bool,
+    minutes: float | None,
 ) -> None:
     """Prepare, run the arms that are not done, write the report."""
     from rich.console import Console
@@ -124,6 +130,9 @@ def run(
     console = Console()
     work.mkdir(parents=True, exist_ok=True)
     stage = prepare(plan, photos, work, threads, console)
+    if minutes is not None:
+        ends = time.monotonic() + 60 * minutes
+        stage.late = lambda: time.monotonic() > ends
     lab = servers.Lab(stage)
     todo: dict[str, Callable[[], list[dict[str, Any]]]] = {}
     for name, attack in arms.ARMS.items():
@@ -213,7 +222,7 @@ def collect(stage: Any, names: list[str]) -> dict[str, Any]:
 
     from pura_bench import machine
 
-    rows = [row for name in names if stage.has(name) for row in json.loads((stage.work / f"{name}.json").read_text())]
+    rows = [row for name in names for row in stage.kept(name)]
     return {
         "when": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": command(),
@@ -231,6 +240,7 @@ def collect(stage: Any, names: list[str]) -> dict[str, Any]:
             for j in stage.judges
         },
         "arms": [r for r in rows if "verdicts" in r],
+        "templates": [r for r in rows if "template_cosine" in r and "deployment" in r],
         "servers": [r for r in rows if "servers" in r],
         "transcripts": [r for r in rows if "transcript" in r],
         "unlinkability": [r for r in rows if "unlinkability" in r],

@@ -170,7 +170,7 @@ def _plot(rows: Sequence[dict[str, Any]]) -> str:
 
 def _tables(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     accepts = {(r["deployment"]): r["first_accept"] for r in rows if r.get("first_accept")}
-    templates = [r for r in rows if r.get("template_cosine")]
+    templates = sorted(data["templates"], key=_place)
     return [
         {
             "title": "Questions to the first accepted photo",
