@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN_READY := $(VENV)/.ready-run
 DEV_READY := $(VENV)/.ready-dev
+ATTACK_READY := $(VENV)/.ready-attack
 DEMO_FLAGS ?=
 PROTOC = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Ipura/wire/_pb=proto/pura/v1 pura/wire/_pb/pura.proto
 
-.PHONY: help demo test lint format proto proto-check bench-micro clean
+.PHONY: help demo attack-demo test lint format proto proto-check bench-micro clean
 
 help:
 	@echo "make demo         the whole job on real photos: keys, two servers, enrol, identify, verify"
+	@echo "make attack-demo  attacks on plaintext and encrypted deployments, on the demo's photos; under ten minutes"
 	@echo "make test         lint, types, layers, generated code, tests"
 	@echo "make lint         the checks of make test without the tests"
 	@echo "make format       rewrite the sources as the linter wants them"
@@ -39,6 +41,17 @@ $(DEV_READY): pyproject.toml | $(BIN)/python
 demo: $(RUN_READY)
 	@$(BIN)/pura demo $(DEMO_FLAGS)
 
+$(ATTACK_READY): pyproject.toml | $(BIN)/python
+	@echo "==> installing Pura and the attacks (torch for CPUs; a minute or two)"
+	@$(BIN)/python -c "import torch" 2>/dev/null || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check "torch==2.13.0" || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --index-url https://download.pytorch.org/whl/cpu torch
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[attack]"
+	@touch $@ $(RUN_READY)
+
+attack-demo: $(ATTACK_READY)
+	@$(BIN)/pura bench security --demo --out attack-demo/report.html --work attack-demo $(DEMO_FLAGS)
+
 test: lint
 	$(BIN)/pytest
 
@@ -65,5 +78,5 @@ bench-micro: $(DEV_READY)
 	$(BIN)/python -m pura_bench.micro
 
 clean:
-	rm -rf $(VENV) demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks
+	rm -rf $(VENV) demo-out attack-demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .benchmarks
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
