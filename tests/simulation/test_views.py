@@ -1,0 +1,91 @@
+"""Each server's view of every operation against what a simulator makes of public parameters alone.
+
+Seeds are fixed. A false alarm has probability below 1e-6 for each test function over all seeds; the broken variants
+show that the tests see what they are for. `python -m pura_bench.views` is the longer run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pura.crypto.keys import load_public, load_share
+from pura.crypto.rng import SeededRng
+from pura.ids import Party
+from pura_bench.views import stats
+from pura_bench.views.__main__ import LIVES, caught, lives, scenarios
+from pura_bench.views.controls import CONTROLS, Control
+from pura_bench.views.stats import PValues
+from pura_bench.views.world import Keys
+
+ROUNDS = 24
+
+
+@pytest.fixture(scope="module")
+def keys(request: pytest.FixtureRequest) -> Keys:
+    folder = request.config.rootpath / "tests/fixtures/test-keys-2048"
+    pk = load_public(folder / "public.key")
+    return Keys(pk, {p: load_share(folder / f"{p.name.lower()}.share", pk, p) for p in Party})
+
+
+def test_views_cannot_be_told_from_simulated_ones(keys: Keys, tmp_path: Path) -> None:
+    for row in scenarios(keys, tmp_path, ROUNDS, "ci"):
+        assert row["wrong"] == []
+        assert row["failed"] == []
+        assert row["tests"] > 100_000
+
+
+@pytest.mark.parametrize(("name", "how"), LIVES)
+def test_views_of_every_operation_cannot_be_told_from_simulated_ones(
+    keys: Keys, tmp_path: Path, name: str, how: dict[str, Any]
+) -> None:
+    for row in lives(keys, tmp_path, 3, "ci", name, **how):
+        assert row["wrong"] == []
+        assert row["failed"] == []
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=[c.name for c in CONTROLS])
+def test_a_broken_variant_is_caught(keys: Keys, tmp_path: Path, control: Control) -> None:
+    assert caught(keys, tmp_path / "world", control, 14, "ci")
+
+
+# --- the tests' own arithmetic ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "freedom", "p"),  # from tables of the chi-square distribution
+    [(3.841, 1, 0.05), (5.991, 2, 0.05), (9.210, 2, 0.01), (24.996, 15, 0.05), (310.457, 255, 0.01)],
+)
+def test_the_tail_of_chi_square(x: float, freedom: int, p: float) -> None:
+    assert stats.chi_square_tail(x, freedom) == pytest.approx(p, rel=2e-3)
+    assert stats.chi_square_tail(0, freedom) == pytest.approx(1)
+
+
+def numbers(bits: int, runs: int, slots: int, seed: str) -> stats.Table:
+    rng = SeededRng(seed)
+    return np.array([[rng.bits(bits) for _ in range(slots)] for _ in range(runs)], np.uint64)
+
+
+@pytest.mark.parametrize("bits", [1, 8, 24, 50])
+def test_uniform_numbers_pass_and_others_do_not(bits: int) -> None:
+    good, bad = PValues(), PValues()
+    table = numbers(bits, 60, 7, f"{bits}")
+    stats.uniform(good, "x", bits, table)
+    stats.alike(good, "x", bits, table, numbers(bits, 60, 7, f"other {bits}"))
+    assert not good.failed()
+    stats.uniform(bad, "x", bits, table >> np.uint64(1))
+    assert bad.failed()
+
+
+def test_p_values_are_as_rare_as_they_say() -> None:
+    """Of 400 sets of uniform numbers, at most a few per cent have a corrected p-value below 5 %."""
+    alarms = 0
+    for i in range(400):
+        tests = PValues()
+        stats.uniform(tests, "x", 8, numbers(8, 12, 5, f"set {i}"))
+        stats.alike(tests, "x", 8, numbers(8, 12, 5, f"set {i}"), numbers(8, 12, 5, f"twin {i}"))
+        alarms += bool(tests.failed(0.05))
+    assert alarms <= 20
