@@ -1,0 +1,266 @@
+"""The long run of exactness: encrypted answers against plain integers, on random and on adversarial galleries.
+
+    python -m pura_bench.exactness --out docs/results/exactness.json
+
+Both servers of engine packed in one process, on real stores. The galleries are written by `pura_bench.gallery`; every
+answer comes from the protocol. An answer is right when the distances of the entries it names are, in order, those of
+the nearest entries within tau, no entry named twice; which of several entries at the same distance is named, is free.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from pura.crypto.encoding import distance2
+from pura.crypto.keys import load_public, load_share
+from pura.crypto.paillier import PublicKey
+from pura.crypto.rng import Rng, SystemRng
+from pura.crypto.threshold import KeyShare, generate
+from pura.ids import Handle, Party, RequestId
+from pura.params import Metric, Params
+from pura.protocols.packed.client import SealedSession, encrypt_template
+from pura.protocols.parallel import Workers
+from pura.rounds import Rounds, run_pair
+from pura_bench.gallery import fill, open_store
+from pura_bench.results import body, watch_load, write
+from pura_server.backend import Answer, Query
+from pura_server.packed import PackedGateway, PackedPeer
+
+Table = NDArray[np.int64]
+NEAREST = 0.25
+"""Of the largest squared distance: tau of a case, unless it is put exactly on a distance."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One gallery and its questions. `kind` names a function of GALLERIES; `filled` is the share of slots in use."""
+
+    kind: str
+    dimension: int
+    entries: int
+    metric: Metric = Metric.COSINE
+    top_k: int = 1
+    filled: float = 1.0
+    questions: int = 4
+    slow_line: bool = False
+    """Whether the tournament is shaped for a line of 20 ms."""
+
+
+class Servers:
+    """Both, in this process, on a gallery that somebody wrote."""
+
+    def __init__(
+        self, folder: Path, pk: PublicKey, shares: Sequence[KeyShare], params: Params, rng: Rng, workers: Workers
+    ) -> None:
+        self.pk, self.params, self._rng = pk, params, rng
+        self._shares, self._workers = shares, workers
+        self.stores = [open_store(folder / party.name, party, pk, params) for party in Party]
+
+    def connect(self, *, slow_line: bool) -> None:
+        """Start and connect them, on what the stores hold."""
+        ticks = iter(range(1 << 62))
+        clock: dict[str, Callable[[], float]] = {"clock": lambda: 0.02 * next(ticks)} if slow_line else {}
+        one, two = self._shares
+        self.s1 = PackedGateway(self.pk, one, self.params, self.stores[0], self._rng, self._workers, **clock)
+        self.s2 = PackedPeer(self.pk, two, self.params, self.stores[1], self._rng, self._workers)
+        self.s2.connected()
+        self._play(self.s1.reconcile())
+
+    def ask(self, x: Table, handles: Sequence[Handle] | None = None) -> list[Handle]:
+        """As a client."""
+        session = SealedSession.new(self._rng)
+        raw = encrypt_template(self.pk, self.params, x, self._rng)
+        query = Query(RequestId(self._rng.bytes(16)), raw, session.public_key, b"")
+        answer = self._play(self.s1.identify(query) if handles is None else self.s1.verify(query, handles))
+        return session.open_answer(answer.share, answer.sealed, query.request_id)
+
+    def close(self) -> None:
+        """Close the stores."""
+        for store in self.stores:
+            store.close()
+
+    def _play(self, party: Rounds[Any]) -> Any:
+        out = run_pair(party, self.s2.session())[0]
+        assert out is None or isinstance(out, Answer)
+        return out
+
+
+# --- galleries ------------------------------------------------------------------------------------------------------
+
+
+def _quantised(values: NDArray[np.float64], scale: int) -> Table:
+    lengths = np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return np.rint(scale * values / lengths).astype(np.int64)
+
+
+def random_vectors(case: Case, params: Params, draw: np.random.Generator) -> Table:
+    """Unit vectors."""
+    return _quantised(draw.standard_normal((case.entries, case.dimension)), params.scale)
+
+
+def ties(case: Case, params: Params, draw: np.random.Generator) -> Table:
+    """Few different vectors, many times each."""
+    few = _quantised(draw.standard_normal((max(1, case.entries // 20), case.dimension)), params.scale)
+    return few[draw.integers(0, len(few), case.entries)]
+
+
+def extremes(case: Case, params: Params, draw: np.random.Generator) -> Table:
+    """All length in one coordinate, of either sign, and vectors that differ by 1 in one coordinate."""
+    out = np.zeros((case.entries, case.dimension), np.int64)
+    out[np.arange(case.entries), draw.integers(0, case.dimension, case.entries)] = params.scale
+    out *= draw.choice([-1, 1], (case.entries, 1))
+    return out
+
+
+def close_together(case: Case, params: Params, draw: np.random.Generator) -> Table:
+    """Distances that differ by a few units from one another."""
+    centre = np.repeat(draw.standard_normal((1, case.dimension)), case.entries, axis=0)
+    return _quantised(centre + 0.02 * draw.standard_normal(centre.shape), params.scale)
+
+
+def zeros(case: Case, params: Params, draw: np.random.Generator) -> Table:
+    """Euclidean ones: zero, the longest, and between."""
+    out = random_vectors(case, params, draw)
+    out = np.rint(out * draw.uniform(0, 1, (case.entries, 1))).astype(np.int64)
+    out[:: max(2, case.entries // 4)] = 0
+    return out
+
+
+GALLERIES = {f.__name__: f for f in (random_vectors, ties, extremes, close_together, zeros)}
+
+CASES = (
+    *(Case("random_vectors", d, m) for d in (128, 192, 512) for m in (1, 2, 87, 88, 300)),
+    *(
+        Case(kind, d, 200, top_k=k)
+        for kind in ("ties", "extremes", "close_together")
+        for d in (128, 512)
+        for k in (1, 10)
+    ),
+    *(Case("zeros", d, 150, metric=Metric.EUCLIDEAN, top_k=k) for d in (128, 192) for k in (1, 3)),
+    *(Case("random_vectors", 128, 250, filled=f, slow_line=s) for f in (0.05, 0.5) for s in (False, True)),
+    Case("ties", 128, 500, slow_line=True, top_k=4),
+    Case("close_together", 192, 1000),
+    Case("random_vectors", 512, 2000, questions=2),
+    Case("random_vectors", 128, 10_000, questions=3),
+    Case("ties", 128, 10_000, questions=2, top_k=10),
+)
+SMALL = (
+    Case("ties", 8, 90, questions=2),
+    Case("zeros", 8, 30, metric=Metric.EUCLIDEAN, top_k=3, filled=0.3, questions=2, slow_line=True),
+)
+
+
+def questions(case: Case, params: Params, gallery: Table, draw: np.random.Generator) -> Iterator[Table]:
+    """Entries themselves, their neighbours, the opposite of one, and strangers."""
+    for i in range(case.questions):
+        y = gallery[draw.integers(0, len(gallery))]
+        match i % 4:
+            case 0:
+                yield y
+            case 1:
+                step = np.zeros(params.dimension, np.int64)
+                step[draw.integers(0, params.dimension)] = 1 if y[0] <= 0 else -1
+                near = y + step
+                fits = params.min_norm2 <= int(near @ near) <= params.max_norm2 and abs(near).max() <= params.scale
+                yield near if fits else y
+            case 2:
+                yield -y
+            case _:
+                yield _quantised(draw.standard_normal((1, params.dimension)), params.scale)[0]
+
+
+def wrong(case: Case, servers: Servers, model: dict[Handle, Table], x: Table, named: Sequence[Handle] | None) -> str:
+    """What is wrong with the answer to one question; empty when nothing is."""
+    found = servers.ask(x, named)
+    of = model if named is None else {h: model[h] for h in named}
+    near = np.sort(distance2(x, np.array(list(of.values()))))
+    expected = [int(d) for d in near if d <= servers.params.tau][: case.top_k]
+    got = [int(distance2(x, of[h][None])[0]) for h in found if h in of]
+    if got != expected or len(set(found)) != len(found):
+        return f"{case}: {got} instead of {expected}"
+    return ""
+
+
+def examine(
+    case: Case, pk: PublicKey, shares: Sequence[KeyShare], rng: Rng, workers: Workers, seed: Sequence[int]
+) -> dict[str, Any]:
+    """One case: a row of the result. Raises `ClickException` at the first wrong answer."""
+    draw = np.random.default_rng(list(seed))
+    params = Params(pk.key_id, pk.n_bits, dimension=case.dimension, metric=case.metric, top_k=case.top_k)
+    gallery = GALLERIES[case.kind](case, params, draw)
+    asked = list(questions(case, params, gallery, draw))
+    # on a distance that occurs, so that "at most" is not "less than": the same question is asked with one less
+    exact = int(np.median(np.sort(distance2(asked[-1], gallery))[: max(2, case.top_k)]))
+    tau = exact if draw.integers(0, 2) else int(NEAREST * 4 * params.scale**2)
+    began, count = time.perf_counter(), 0
+    with tempfile.TemporaryDirectory() as folder:
+        servers = Servers(Path(folder), pk, shares, dataclasses.replace(params, tau=tau), rng, workers)
+
+        def used(capacity: int) -> Sequence[int]:
+            many = max(1, round(case.filled * capacity))
+            return sorted(draw.choice(capacity, many, replace=False).tolist())
+
+        handles = fill(*servers.stores, pk, params, gallery, rng, slots=used)
+        model = dict(zip(handles, gallery, strict=True))
+        built = time.perf_counter()
+        for threshold in (tau, max(0, exact - 1)):
+            servers.params = dataclasses.replace(params, tau=threshold)
+            servers.connect(slow_line=case.slow_line)
+            some = [handles[i] for i in draw.choice(len(handles), min(len(handles), 5), replace=False)]
+            for x in asked if threshold == tau else asked[-1:]:
+                for named in (None, some[:1], some):
+                    if threshold != tau and named is not None:
+                        continue
+                    count += 1
+                    if problem := wrong(case, servers, model, x, named):
+                        raise click.ClickException(problem)
+        servers.close()
+    took = time.perf_counter() - built
+    settings = {**dataclasses.asdict(case), "metric": case.metric.value, "key_bits": pk.n_bits, "tau": tau}
+    return {**settings, "answers": count, "exact": True, "build_s": round(built - began, 1), "ask_s": round(took, 1)}
+
+
+@click.command()
+@click.option("--keys", type=click.Path(path_type=Path, exists=True), help="public.key, s1.share, s2.share; else made.")
+@click.option("--bits", type=click.Choice(["2048", "3072"]), default="2048", help="Length of keys that are made.")
+@click.option("--small", is_flag=True, help="Two small cases only.")
+@click.option("--seed", type=int, default=1)
+@click.option("--workers", type=click.IntRange(1), default=1)
+@click.option("--out", type=click.Path(path_type=Path), help="Write the rows as JSON.")
+def main(keys: Path | None, bits: str, small: bool, seed: int, workers: int, out: Path | None) -> None:
+    """Compare encrypted answers with plain integers; stop at the first that differs."""
+    if keys is not None:
+        pk = load_public(keys / "public.key")
+        shares = [load_share(keys / f"{party.name.lower()}.share", pk, party) for party in Party]
+    else:
+        made = generate(int(bits), SystemRng())
+        pk, shares = made.public, [made.s1, made.s2]
+    pool = Workers(workers)
+    pool.start()
+    rows = []
+    with watch_load() as load:
+        for number, case in enumerate(SMALL if small else CASES):
+            row = examine(case, pk, shares, SystemRng(), pool, (seed, number))
+            click.echo(
+                f"{row['kind']:16} D={row['dimension']:<4} M={row['entries']:<6} k={row['top_k']:<3} "
+                f"{row['answers']:3} answers exact, {row['build_s']} + {row['ask_s']} s"
+            )
+            rows.append(row)
+    pool.close()
+    total = sum(row["answers"] for row in rows)
+    click.echo(f"{total} answers, all exact")
+    if out is not None:
+        write(out, body("exactness", seed, rows, load, answers=total))
+
+
+if __name__ == "__main__":
+    main()
