@@ -93,7 +93,7 @@ def test_block() -> None:
     assert "| MP-SPDZ semi2k (quoted) | 1.08 s |" in text
     assert "other programs used 0.4 cores meanwhile" in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {7, 9}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {8, 9}
 
 
 def security_content() -> dict[str, Any]:

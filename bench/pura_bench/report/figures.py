@@ -42,14 +42,14 @@ def _speed(content: Row) -> list[str]:
         "One question, D = 128, 2048-bit key, client and both servers on one machine, every answer equal to plain "
         "integers:",
         "",
-        "| engine | entries | wall | CPU of both servers an entry | client bytes | bytes between servers |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| engine | entries | wall | CPU an entry, both servers | offline | client bytes | bytes between servers |",
+        "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for row in _chosen(rows):
         star = " \\*" if row["extrapolated"] else ""
         out.append(
             f"| {row['engine']}{star} | {row['M']:,} | {seconds(row['wall_s'])} | "
-            f"{seconds(online(row) / row['M'])} | {row['bytes_client']:,} | {size(row['bytes_peer'])} |"
+            f"{seconds(online(row) / row['M'])} | {_offline(row)} | {row['bytes_client']:,} | {size(row['bytes_peer'])} |"
         )
     if any(row["extrapolated"] for row in rows):
         out.append("\n\\* extrapolated from smaller galleries, not measured.")
@@ -86,7 +86,7 @@ def _peers(content: Row) -> list[str]:
         "",
         f"Beside other ways to match one face with {size_:,} under encryption, in one run:",
         "",
-        "| who | wall | CPU | bytes between servers | gallery hidden | minimum hidden | scores known to | trust |",
+        "| who | wall | CPU, offline too | bytes between servers | gallery hidden | minimum hidden | scores known to | trust |",
         "|---|--:|--:|--:|---|---|---|---|",
     ]
     for row in have:
@@ -110,6 +110,10 @@ def _peers(content: Row) -> list[str]:
             out.append(f"\n{row['title']}: not measured, {row['skipped']}.")
     out.append(f"\nMeasured by {_machine(content)}.")
     return out
+
+
+def _offline(row: Row) -> str:
+    return seconds(row["cpu_s_offline"] / row["M"]) if row["cpu_s_offline"] else "-"
 
 
 def _short(text: str) -> str:
