@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 import structlog
 
-from pura.errors import ParameterMismatch, PeerRefused, PeerUnavailable, PuraError, WrongKey
+from pura.errors import ParameterMismatch, PeerRefused, PeerUnavailable, PuraError, WrongKey, from_code
 from pura.messages import MAX_BODY
 from pura.params import PROTOCOL_VERSION, Params
 from pura.rounds import Rounds, Tally
@@ -28,7 +28,7 @@ from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import PeerStub
 from pura_server.calls import REQUEST_KEY
 from pura_server.logs import frames_of, logger
-from pura_server.status import typed
+from pura_server.status import BROKEN, typed
 
 if TYPE_CHECKING:
     from pura.wire._pb.pura_pb2_grpc import PeerAsyncStub
@@ -53,6 +53,7 @@ CHANNEL_OPTIONS: list[tuple[str, Any]] = [
 _HELLO_S = 10.0
 _SETTLE_S = 300.0
 _LEAVE_S = 60.0
+_END_S = 5.0
 _SETTLE_WAIT_S = 10.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 3.0
 _TOLD = (ParameterMismatch, WrongKey, PeerRefused)
@@ -248,25 +249,46 @@ class PeerLink:
         number = structlog.contextvars.get_contextvars().get("request", "")
         call = stub.Session(metadata=((EPOCH_KEY, self._epoch), (REQUEST_KEY, number)), timeout=seconds)
 
+        told = False
+
         async def read() -> bytes | None:
+            nonlocal told
             frame = await call.read()
-            return frame.body if isinstance(frame, pb.Frame) else None
+            if not isinstance(frame, pb.Frame):
+                return None
+            if frame.error_code:
+                told = True
+                error = from_code(frame.error_code, frame.error_message)
+                if isinstance(error, PeerUnavailable):
+                    self._lose(error)
+                raise error
+            return frame.body
 
         async def write(body: bytes) -> None:
             await call.write(pb.Frame(body=body))
 
         def named(error: Exception) -> PuraError:
-            known = typed(error)
-            gone = isinstance(error, grpc.aio.AioRpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
-            if isinstance(known, PeerUnavailable) and gone:
-                self._lose(known)
-            return known
+            if isinstance(error, grpc.aio.AioRpcError) and error.code() in BROKEN:
+                self._lose(PeerUnavailable(detail=f"{error.code().name}: {error.details()}"))
+            return typed(error)
 
         try:
             return await converse(party, line, work, read, write, named, call.done_writing)
         except BaseException:
-            call.cancel()
+            if told:
+                self._keep(_to_the_end(call))
+            else:
+                call.cancel()
             raise
+
+
+async def _to_the_end(call: Any) -> None:
+    """S2 has said why it ends the session: let it end."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_END_S):
+            await call.done_writing()
+            await call.code()
+    call.cancel()
 
 
 def compare(theirs: pb.HelloRequest, mine: Params) -> None:

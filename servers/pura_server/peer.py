@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-from pura.errors import NotAuthorised, Overloaded, PeerUnavailable, ProtocolError
+from pura.errors import NotAuthorised, Overloaded, PeerUnavailable, ProtocolError, PuraError
 from pura.params import PROTOCOL_VERSION, Params
 from pura.transport import Line, converse, start
 from pura.wire._pb import pura_pb2 as pb
@@ -21,6 +22,7 @@ from pura_server.tls import Fingerprint, caller
 
 EPOCH_BYTES = 16
 _OLD_SESSIONS_S = 30.0
+_HEARD_S = 5.0
 
 
 class PeerService(pura_pb2_grpc.PeerServicer):
@@ -88,7 +90,14 @@ class PeerService(pura_pb2_grpc.PeerServicer):
             finally:
                 self._lines.discard(line)
 
-        await self._calls.answer("Session", context, work, follow=True)
+        async def telling(call: Call) -> None:
+            try:
+                await work(call)
+            except Exception as error:
+                await _tell(context, error if isinstance(error, PuraError) else PuraError())
+                raise
+
+        await self._calls.answer("Session", context, telling, follow=True)
 
     async def _play(self, call: Call, line: Line) -> None:
         context = call.context
@@ -117,3 +126,12 @@ class PeerService(pura_pb2_grpc.PeerServicer):
     def _authenticate(self, call: Call) -> None:
         if self._pinned is not None and caller(call.context) not in self._pinned:
             raise NotAuthorised(detail="not the pinned certificate")
+
+
+async def _tell(context: Context, error: PuraError) -> None:
+    """Say why a session ends, and wait until S1 has heard it: a status alone is lost when S1 writes meanwhile."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_HEARD_S):
+            await context.write(pb.Frame(error_code=error.code, error_message=str(error)))
+            while isinstance(await context.read(), pb.Frame):
+                pass

@@ -35,6 +35,10 @@ _STATUS: dict[type[PuraError], grpc.StatusCode] = {
 }
 
 
+BROKEN = (_S.UNAVAILABLE, _S.INTERNAL, _S.UNKNOWN)
+"""What gRPC says of a stream that broke: grpc.aio replaces the status by INTERNAL when a write fails first."""
+
+
 def status_of(error: PuraError) -> grpc.StatusCode:
     """The gRPC status for an error."""
     return _STATUS.get(type(error), _S.INTERNAL)
@@ -55,7 +59,7 @@ def typed(error: Exception) -> PuraError:
             code = value if isinstance(value, str) else value.decode("ascii", "replace")
             return from_code(code, error.details() or "")
     detail = f"{error.code().name}: {error.details()}"
-    if error.code() in (_S.UNAVAILABLE, _S.CANCELLED):
+    if error.code() in (*BROKEN, _S.CANCELLED):
         return PeerUnavailable(detail=detail)
     if error.code() is _S.DEADLINE_EXCEEDED:
         return PeerUnavailable("the other server did not answer in time", detail=detail)

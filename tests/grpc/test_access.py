@@ -169,11 +169,10 @@ def start_and_wait(deployment: Deployment, seconds: float) -> None:
     wait_ready(deployment.servers, deployment.client_toml, seconds)
 
 
-def test_a_list_of_clients_that_is_damaged_lets_nobody_in(plain: Deployment) -> None:
-    plain.start()
-    path = plain.folder / "s1" / "data" / "clients.json"
+def test_a_list_of_clients_that_is_damaged_lets_nobody_in(plain_running: Deployment) -> None:
+    path = plain_running.folder / "s1" / "data" / "clients.json"
     good = path.read_text()
-    with plain.stub() as stub:
+    with plain_running.stub() as stub:
         assert code_of(stub, "Info", pb.InfoRequest()) == "ok"
         path.write_text(good.replace('"ask"', '"everything"'))
         assert code_of(stub, "Info", pb.InfoRequest()) == "not_authorised"

@@ -6,7 +6,7 @@ import subprocess
 
 import grpc
 import pytest
-from conftest import Deployment
+from conftest import ENGINES, Deployment
 
 from pura.wire._pb import pura_pb2 as pb
 from pura_client.gateway import typed
@@ -40,7 +40,7 @@ class OnASmallDisk(Server):
 
 
 @pytest.mark.skipif(not small_disks_are_possible(), reason="this system does not let a test mount a small disk")
-@pytest.mark.parametrize("reserve", [0, 1])
+@pytest.mark.parametrize(("deployment", "reserve"), list(zip(ENGINES, (0, 1), strict=True)), indirect=["deployment"])
 def test_a_full_disk(deployment: Deployment, reserve: int) -> None:
     """With a reserve, questions and erasures have room left."""
     deployment.edit("s1", lambda text: text + f"[limits]\nreserve_mib = {reserve}\n")

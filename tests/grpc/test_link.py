@@ -26,7 +26,6 @@ from pura.errors import (
 from pura.messages import Message, message
 from pura.params import Params
 from pura.rounds import Rounds, Tally, receive, receive_any, send
-from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb import pura_pb2_grpc
 from pura_server.calls import Calls
 from pura_server.link import CHANNEL_OPTIONS, PeerLink, State
@@ -316,7 +315,7 @@ async def test_s2_drains_what_s1_has_begun(pair: Pair) -> None:
     await until(lambda: pair.peer.heard == [b"hello", b"1"])
     pair.calls.draining = True
     with pytest.raises(PeerUnavailable):
-        await ask(link, say(b"hello"))
+        await ask(link, say(b"hello", b"x"))
     await until(lambda: link.state is State.DOWN)
     go_on.set()
     assert await going == b"2"
@@ -343,10 +342,10 @@ async def test_the_last_hello_counts(pair: Pair) -> None:
     assert pair.peer.closed.is_set()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{pair.port}") as channel:
         call = pura_pb2_grpc.PeerStub(channel).Session(metadata=(("pura-epoch", "00" * 16),))
-        await call.write(pb.Frame(body=b"x"))
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call.read()
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        frame = await call.read()
+        assert frame.error_code == "peer_unavailable"
+        await call.done_writing()
+        assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_two_that_do_not_agree() -> None:

@@ -55,6 +55,7 @@ def test_decisions_equal_the_plaintext_computation(
         assert made.stop() == [0, 0]
 
 
+@pytest.mark.parametrize("deployment", ENGINES[1:], indirect=True)
 def test_it_is_all_there_after_a_restart_of_both(deployment: Deployment) -> None:
     people = deployment.people(3, 7)
     deployment.start()
