@@ -48,8 +48,8 @@ def _speed(content: Row) -> list[str]:
     for row in _chosen(rows):
         star = " \\*" if row["extrapolated"] else ""
         out.append(
-            f"| {row['engine']}{star} | {row['M']:,} | {seconds(row['wall_s'])} | "
-            f"{seconds(online(row) / row['M'])} | {_offline(row)} | {row['bytes_client']:,} | {size(row['bytes_peer'])} |"
+            f"| {row['engine']}{star} | {row['M']:,} | {seconds(row['wall_s'])} | {seconds(online(row) / row['M'])} | "
+            f"{_offline(row)} | {row['bytes_client']:,} | {size(row['bytes_peer'])} |"
         )
     if any(row["extrapolated"] for row in rows):
         out.append("\n\\* extrapolated from smaller galleries, not measured.")
@@ -86,7 +86,7 @@ def _peers(content: Row) -> list[str]:
         "",
         f"Beside other ways to match one face with {size_:,} under encryption, in one run:",
         "",
-        "| who | wall | CPU, offline too | bytes between servers | gallery hidden | minimum hidden | scores known to | trust |",
+        "| who | wall | CPU, offline too | bytes between | gallery hidden | minimum hidden | scores known to | trust |",
         "|---|--:|--:|--:|---|---|---|---|",
     ]
     for row in have:
