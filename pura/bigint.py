@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import gmpy2
+import numpy as np
 from gmpy2 import mpz as Z
 
 Integer: TypeAlias = int | Z
@@ -20,8 +21,9 @@ Integer: TypeAlias = int | Z
 __all__ = [
     "FixedBase",
     "Integer",
-    "PowerTable",
+    "SubsetTable",
     "Z",
+    "columns",
     "digits_for",
     "from_bytes",
     "gcd",
@@ -212,38 +214,52 @@ def multi_power(bases: Sequence[Z], digits: Sequence[Sequence[int]], window: int
     return totals[0] * gmpy2.invert(totals[1], modulus) % modulus
 
 
-class PowerTable:
-    """Powers of fixed bases for `multi_power` with one pass of buckets: base_j^(2^(w i)) for every window i.
+class SubsetTable:
+    """Products of fixed bases to non-negative exponents by tables of all subsets of `group` bases (Pippenger; Straus).
 
-    A product then costs (e / w) D + 2 * 2^w products and no squaring, about half of `multi_power`; building the table
-    costs e squarings a base, so it pays for bases that are used some six times. Memory: D (e / w) numbers.
+    prod_j base_j^(e_j) goes through the bits of all exponents at once, from the top: one squaring, then one product for
+    each group, with the subset of its bases whose exponents have that bit. D bases with e bits cost e (D / group + 1)
+    products; the table costs (D / group) 2^group of them, and holds as many numbers.
     """
 
-    def __init__(self, bases: Sequence[Z], exponent_bits: int, window: int, modulus: Integer) -> None:
-        self.window = window
+    def __init__(self, bases: Sequence[Integer], group: int, modulus: Integer) -> None:
+        self.group = group
         self.modulus = Z(modulus)
-        self.columns: list[list[Z]] = [list(bases)]
-        for _ in range(digits_for(exponent_bits, window) - 1):
-            self.columns.append(gmpy2.powmod_base_list(self.columns[-1], 1 << window, self.modulus))
+        self.count = len(bases)
+        self._subsets: list[list[Z]] = []
+        for at in range(0, len(bases), group):
+            subsets = [Z(1)]
+            for base in bases[at : at + group]:
+                subsets += [s * base % self.modulus for s in subsets]
+            self._subsets.append(subsets)
 
-    def power(self, digits: Sequence[Sequence[int]]) -> Z:
-        """prod_j bases[j]^(e_j), e_j by its signed digits in this window. Raises `OverflowError` if too long."""
-        if len(digits) != len(self.columns[0]):
-            raise ValueError("one exponent for each base")
-        if digits and len(digits[0]) > len(self.columns):
-            raise OverflowError("exponent outside the table")
-        modulus = self.modulus
-        half = 1 << (self.window - 1)
-        buckets: list[list[Z | None]] = [[None] * (half + 1), [None] * (half + 1)]
-        for j, row in enumerate(digits):
-            for i, digit in enumerate(row):
-                if digit:
-                    bucket = buckets[digit < 0]
-                    d = abs(digit)
-                    held = bucket[d]
-                    base = self.columns[i][j]
-                    bucket[d] = base if held is None else held * base % modulus
-        return _fold(buckets[0], modulus) * gmpy2.invert(_fold(buckets[1], modulus), modulus) % modulus
+    def power(self, columns: Sequence[Sequence[int]]) -> Z:
+        """prod_j bases[j]^(e_j), e_j by their `columns`. Raises `ValueError` for another number of groups."""
+        modulus, subsets = self.modulus, self._subsets
+        out = Z(1)
+        for column in columns:
+            out = out * out % modulus
+            for table, which in zip(subsets, column, strict=True):
+                if which:
+                    out = out * table[which] % modulus
+        return out
+
+
+def columns(exponents: Sequence[Integer], group: int) -> list[list[int]]:
+    """Non-negative exponents by bits, highest first: for each, which bases of each group have it, lowest bit first.
+
+    Raises `OverflowError` for a negative exponent, `ValueError` for groups of more than 8.
+    """
+    if not 1 <= group <= 8:
+        raise ValueError("a group has 1 to 8 bases")
+    length = max((int(e).bit_length() for e in exponents), default=0)
+    octets = b"".join(int(e).to_bytes(length // 8 + 1, "little") for e in exponents)
+    bits = np.unpackbits(np.frombuffer(octets, np.uint8).reshape(len(exponents), -1), axis=1, bitorder="little")
+    filled = np.zeros((-(-len(exponents) // group) * group, length), np.uint8)
+    filled[: len(exponents)] = bits[:, :length]
+    which = np.packbits(filled.reshape(-1, group, length), axis=1, bitorder="little")[:, 0]
+    out: list[list[int]] = which.T[::-1].tolist()
+    return out
 
 
 def _fold(bucket: Sequence[Z | None], modulus: Z) -> Z:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from pura.bigint import digits_for, signed_digits
+from pura.bigint import SubsetTable, Z, digits_for, signed_digits
 from pura.crypto.encoding import ColumnLayout, distance2
 from pura.crypto.keys import load_public, load_share
 from pura.crypto.rng import SeededRng
@@ -76,7 +76,7 @@ def keys_of(sides, x, ys, held, slots, rng):
     readers = [Held(s1.pk.dump_many(held[b])) for b in sorted(held)]
     bits = s1.rows.slot_bits
     a = score.blind_products(s1, s1.run_all(tasks.products(s1.pk, mask.shares, bits, readers)))
-    minus = tasks.products(s1.pk, [-e for e in v], bits, readers)
+    minus = tasks.products(s1.pk, v, bits, readers, inverse=True)
     reply, masks = score.scores_s2(s2, a, s2.run_all(minus))
     q = np.stack(score.open_s1(s1, reply, len(readers)))
     rho = np.stack([np.uint64(0) - score.slots_of(s2, r) for r in masks])
@@ -108,9 +108,38 @@ def test_a_power_table_gives_the_same_product(sides):
         sides, extreme(sides[0].params, np.random.default_rng(1), 4), rng, [(BlockId(0), i) for i in range(4)]
     )
     reader = Held(sides[0].pk.dump_many(held[BlockId(0)]))
-    task = tasks.products(sides[0].pk, [(-1) ** i * rng.bits(52) for i in range(8)], 52, [reader])[0]
+    e = [rng.bits(52) for _ in range(8)]
+    task = tasks.products(sides[0].pk, e, 52, [reader])[0]
+    undone = tasks.products(sides[0].pk, e, 52, [reader], inverse=True)[0]
     assert len({task() for _ in range(tasks.SPREAD + 2)}) == 1
     assert tasks.TABLES.get(reader, 1)[0] is not None
+    assert task() * undone() % sides[0].pk.n2 == 1
+
+
+def test_of_a_gallery_that_is_too_large_some_blocks_keep_their_tables():
+    cache = tasks.TableCache(300)
+    readers = [Held(bytes([i])) for i in range(6)]
+    table = SubsetTable([Z(3)], 1, 15)
+    for _ in range(2 * tasks.SPREAD):
+        for reader in readers:
+            _, build = cache.get(reader, 100)
+            if build:
+                cache.put(reader, table, 100)
+    held = {r for r in readers if cache.get(r, 100)[0]}
+    assert len(held) == 3
+    for _ in range(2 * tasks.SPREAD):  # the gallery changes: what is not used any more makes room
+        for reader in (new := [Held(bytes([i])) for i in range(10, 13)]):
+            _, build = cache.get(reader, 100)
+            if build:
+                cache.put(reader, table, 100)
+    assert all(cache.get(r, 100)[0] for r in new)
+    assert not any(cache.get(r, 100)[0] for r in held)
+
+
+def test_larger_groups_for_galleries_whose_tables_fit():
+    groups = [tasks.group_for(128, 512, blocks, 256 << 20) for blocks in (1, 100, 150, 1000)]
+    assert groups == [8, 8, 7, 6]
+    assert tasks.window_for(128, 52) == 6
 
 
 def test_signed_digits_reach_every_exponent_of_their_length():

@@ -12,7 +12,7 @@ import pytest
 import pura.crypto
 import pura.protocols
 import pura.rounds
-from pura.bigint import FixedBase, PowerTable, Z
+from pura.bigint import FixedBase, SubsetTable, Z
 from pura.crypto.encoding import RowLayout
 from pura.crypto.rng import SeededRng
 from pura.crypto.seal import SealKey
@@ -80,7 +80,7 @@ HOLDERS = [
     ),
     Masks((MARK,), (MARK,)),
     Term(BlockId(1), 0, 1, [MARK]),
-    Product(reader, (MARK,), 128, 512, KEYS.public.n2),
+    Product(reader, (MARK,), 128, 512, KEYS.public.n2, False, 1),
     Opening(Z(MARK), Z(MARK), Z(MARK)),
     Asked([[Z(MARK)]], [MARK]),
     Candidate(Z(MARK), Z(MARK)),
@@ -88,7 +88,7 @@ HOLDERS = [
     OneTime(MARK),
     Done(MARK),
     FixedBase(MARK, MARK + 2, 8),
-    PowerTable([Z(MARK)], 8, 3, MARK + 2),
+    SubsetTable([Z(MARK)], 3, MARK + 2),
     PackedSide(KEYS.public, KeyShare(Party.S1, KEYS.public.key_id, Z(MARK)), PARAMS, SeededRng(MARK)),
     PublishedSide.new(KEYS.public, KeyShare(Party.S1, KEYS.public.key_id, Z(MARK)), PARAMS, SeededRng(MARK), zeros=1),
 ]

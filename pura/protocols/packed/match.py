@@ -125,7 +125,7 @@ def _scores_s1(side: Side, pack: PackS1, targets: Targets) -> Rounds[Words]:
 def _scores_s2(side: Side, pack: PackS2, targets: Targets, v: Sequence[int]) -> Rounds[Words]:
     """The slots of -R of all blocks modulo 2^b, (blocks L,)."""
     modulus = np.uint64((1 << side.columns.slot_bits) - 1)
-    tasks = products(side.pk, [-e for e in v], side.rows.slot_bits, targets.readers)
+    tasks = products(side.pk, v, side.rows.slot_bits, targets.readers, inverse=True)
     out: list[Words] = []
     for part in parts_of(side, len(tasks)):
         a = yield from take_products(side, pack, targets.versions, part)

@@ -120,8 +120,9 @@ def give_products(side: Side, pack: PackS1, targets: Targets, part: slice) -> Ro
     """S1: make and send the products that S2 lacks of some of the blocks."""
     missing = [i for i in range(len(targets.versions))[part] if targets.versions[i] not in pack.sent]
     if missing:
+        readers = [targets.readers[i] for i in missing]
         tasks = products(
-            side.pk, pack.masks.shares, side.rows.slot_bits, [targets.readers[i] for i in missing]
+            side.pk, pack.masks.shares, side.rows.slot_bits, readers, blocks=len(targets.readers)
         )  # fmt: skip
         a = blind_products(side, side.run_all(tasks))
         yield from send(BlockProducts(len(a), side.pk.dump_many(a)))

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
-from pura.bigint import PowerTable, Z, digits_for, from_bytes, multi_power, power, signed_digits
+from pura.bigint import SubsetTable, Z, columns, digits_for, from_bytes, invert, multi_power, power, signed_digits
 from pura.crypto.paillier import PublicKey
 from pura.errors import MalformedCiphertext
 
@@ -31,51 +31,81 @@ SPREAD = 8
 
 
 class TableCache:
-    """Power tables of the blocks that were used last, within a budget of bytes; one in each process.
+    """Tables of blocks within a budget of bytes; one in each process.
 
     A table is built at the second use of a block's version or up to SPREAD uses later, as its hash falls: a block that
-    every enrolment replaces never pays for one, and no query pays for the tables of a whole gallery.
+    every enrolment replaces never pays for one, and no query pays for the tables of a whole gallery. What is used least
+    makes room; of a gallery that is too large some blocks keep their tables, for queries go through all blocks in turn.
     """
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self._seen: OrderedDict[BlockReader, int] = OrderedDict()
-        self._tables: OrderedDict[BlockReader, tuple[PowerTable, int]] = OrderedDict()
+        self._uses: OrderedDict[BlockReader, tuple[int, int]] = OrderedDict()
+        self._tables: dict[BlockReader, tuple[SubsetTable, int]] = {}
         self._used = 0
+        self._tick = 0
         self._lock = threading.Lock()
 
-    def get(self, reader: BlockReader, size: int) -> tuple[PowerTable | None, bool]:
+    def get(self, reader: BlockReader, size: int) -> tuple[SubsetTable | None, bool]:
         """The table of a block if there is one, and whether it should be built (`size` bytes) and `put`."""
         with self._lock:
-            if reader in self._tables:
-                self._tables.move_to_end(reader)
-                return self._tables[reader][0], False
-            uses = self._seen.get(reader, 0)
-            worth = uses > hash(reader) % SPREAD and size <= self.budget
-            self._seen[reader] = uses + 1
-            while len(self._seen) > 100_000:
-                self._seen.popitem(last=False)
-            return None, worth
+            self._tick += 1
+            count, last = self._uses.pop(reader, (0, 0))
+            self._uses[reader] = count + 1, self._tick
+            while len(self._uses) > 100_000:
+                self._drop(next(iter(self._uses)))
+            held = self._tables.get(reader)
+            if held is not None:
+                return held[0], False
+            return None, count > hash(reader) % SPREAD and self._make_room(size, last)
 
-    def put(self, reader: BlockReader, table: PowerTable, size: int) -> None:
-        """Keep a table; the ones that were not used for longest make room."""
+    def put(self, reader: BlockReader, table: SubsetTable, size: int) -> None:
+        """Keep a table that `get` asked for."""
         with self._lock:
-            if reader not in self._tables:
-                self._tables[reader] = (table, size)
+            if reader not in self._tables and self._used + size <= self.budget:
+                self._tables[reader] = table, size
                 self._used += size
-            while self._used > self.budget:
-                self._used -= self._tables.popitem(last=False)[1][1]
+
+    def _make_room(self, size: int, before: int) -> bool:
+        """Drop tables that were last used before the tick `before`, the oldest first, until there is room."""
+        for reader in sorted(self._tables, key=lambda r: self._uses[r][1]):
+            if self._used + size <= self.budget or self._uses[reader][1] >= before:
+                break
+            self._drop(reader)
+        return self._used + size <= self.budget
+
+    def _drop(self, reader: BlockReader) -> None:
+        self._uses.pop(reader, None)
+        held = self._tables.pop(reader, None)
+        if held is not None:
+            self._used -= held[1]
 
 
 TABLES = TableCache(256 << 20)
-"""This process's tables. 256 MiB hold the tables of about 440 blocks (38,000 entries) at 2048 bits and D = 128."""
+"""This process's tables. 256 MiB hold the tables of 110 blocks (9,000 entries) at 2048 bits and D = 128 in groups of 8,
+and of 320 blocks in groups of 6; what goes beyond is multiplied without one."""
+
+LARGEST_GROUP, SMALLEST_GROUP = 8, 6
+_OVERHEAD = 64
+"""Bytes of a number beside its own: GMP's and Python's."""
 
 
-def windows_for(dimension: int, exponent_bits: int) -> tuple[int, int]:
-    """The widths with the fewest products: for plain buckets (6 at D = 128) and for a power table (7 at D = 128)."""
-    plain = min(range(3, 11), key=lambda w: digits_for(exponent_bits, w) * (dimension + (2 << w)))
-    table = min(range(3, 12), key=lambda w: digits_for(exponent_bits, w) * dimension + (2 << w))
-    return plain, table
+def table_bytes(dimension: int, group: int, ciphertext_bytes: int) -> int:
+    """The size of one block's table."""
+    return -(-dimension // group) * (1 << group) * (ciphertext_bytes + _OVERHEAD)
+
+
+def group_for(dimension: int, ciphertext_bytes: int, blocks: int, budget: int) -> int:
+    """The largest group with which the tables of a gallery of so many blocks fit, or the smallest that pays."""
+    for group in range(LARGEST_GROUP, SMALLEST_GROUP, -1):
+        if blocks * table_bytes(dimension, group, ciphertext_bytes) <= budget:
+            return group
+    return SMALLEST_GROUP
+
+
+def window_for(dimension: int, exponent_bits: int) -> int:
+    """The width with the fewest products for buckets without a table: 6 at D = 128."""
+    return min(range(3, 11), key=lambda w: digits_for(exponent_bits, w) * (dimension + (2 << w)))
 
 
 @functools.lru_cache(maxsize=32)
@@ -84,28 +114,43 @@ def _digits(exponents: tuple[int, ...], window: int) -> list[list[int]]:
     return signed_digits(exponents, window)
 
 
+@functools.lru_cache(maxsize=32)
+def _columns(exponents: tuple[int, ...], group: int) -> list[list[int]]:
+    """The columns, worked out once for all blocks of a query."""
+    return columns(exponents, group)
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class Product:
-    """prod_j G_j^(e_j) of one block."""
+    """prod_j G_j^(e_j) of one block, or its inverse. The exponents are not negative; `blocks`: how many the gallery
+    has."""
 
     reader: BlockReader
     exponents: tuple[int, ...]
     exponent_bits: int
     ciphertext_bytes: int
     n2: Z
+    inverse: bool
+    blocks: int
 
     def __call__(self) -> Z:
         """The product modulo N^2."""
-        plain, wide = windows_for(len(self.exponents), self.exponent_bits)
-        size = self.ciphertext_bytes * len(self.exponents) * digits_for(self.exponent_bits, wide)
+        out = self._product()
+        return invert(out, self.n2) if self.inverse else out
+
+    def _product(self) -> Z:
+        dimension = len(self.exponents)
+        group = group_for(dimension, self.ciphertext_bytes, self.blocks, TABLES.budget)
+        size = table_bytes(dimension, group, self.ciphertext_bytes)
         table, build = TABLES.get(self.reader, size)
         if table is None:
             bases = self._bases()
             if not build:
-                return multi_power(bases, _digits(self.exponents, plain), plain, self.n2)
-            table = PowerTable(bases, self.exponent_bits, wide, self.n2)
+                window = window_for(dimension, self.exponent_bits)
+                return multi_power(bases, _digits(self.exponents, window), window, self.n2)
+            table = SubsetTable(bases, group, self.n2)
             TABLES.put(self.reader, table, size)
-        return table.power(_digits(self.exponents, wide))
+        return table.power(_columns(self.exponents, table.group))
 
     def _bases(self) -> list[Z]:
         raw, size = self.reader(), self.ciphertext_bytes
@@ -130,10 +175,17 @@ class Opening:
 
 
 def products(
-    pk: PublicKey, exponents: Sequence[int], exponent_bits: int, readers: Sequence[BlockReader]
+    pk: PublicKey,
+    exponents: Sequence[int],
+    exponent_bits: int,
+    readers: Sequence[BlockReader],
+    *,
+    inverse: bool = False,
+    blocks: int | None = None,
 ) -> list[Product]:
-    """The tasks for prod_j G_j^(e_j) over some blocks; |e_j| < 2^exponent_bits."""
-    return [Product(r, tuple(exponents), exponent_bits, pk.ciphertext_bytes, pk.n2) for r in readers]
+    """The tasks for prod_j G_j^(e_j), or its inverse, over some blocks of a gallery; 0 <= e_j < 2^exponent_bits."""
+    e, size = tuple(exponents), pk.ciphertext_bytes
+    return [Product(r, e, exponent_bits, size, pk.n2, inverse, blocks or len(readers)) for r in readers]
 
 
 def openings(pk: PublicKey, cs: Sequence[Z], u1: Sequence[Z], u2: Sequence[Z]) -> list[Opening]:
