@@ -236,6 +236,8 @@ class SubsetTable:
     def power(self, columns: Sequence[Sequence[int]]) -> Z:
         """prod_j bases[j]^(e_j), e_j by their `columns`. Raises `ValueError` for another number of groups."""
         modulus, subsets = self.modulus, self._subsets
+        if columns and len(columns[0]) != len(subsets):
+            raise ValueError("one group of exponents for each group of bases")
         out = Z(1)
         for column in columns:
             out = out * out % modulus
@@ -253,6 +255,8 @@ def columns(exponents: Sequence[Integer], group: int) -> list[list[int]]:
     if not 1 <= group <= 8:
         raise ValueError("a group has 1 to 8 bases")
     length = max((int(e).bit_length() for e in exponents), default=0)
+    if not length:
+        return []
     octets = b"".join(int(e).to_bytes(length // 8 + 1, "little") for e in exponents)
     bits = np.unpackbits(np.frombuffer(octets, np.uint8).reshape(len(exponents), -1), axis=1, bitorder="little")
     filled = np.zeros((-(-len(exponents) // group) * group, length), np.uint8)

@@ -139,7 +139,7 @@ def test_of_a_gallery_that_is_too_large_some_blocks_keep_their_tables():
 def test_larger_groups_for_galleries_whose_tables_fit():
     groups = [tasks.group_for(128, 512, blocks, 256 << 20) for blocks in (1, 100, 150, 1000)]
     assert groups == [8, 8, 7, 6]
-    assert tasks.window_for(128, 52) == 6
+    assert tasks.window_for(128, 52) == 5
 
 
 def test_signed_digits_reach_every_exponent_of_their_length():

@@ -104,7 +104,7 @@ def group_for(dimension: int, ciphertext_bytes: int, blocks: int, budget: int) -
 
 
 def window_for(dimension: int, exponent_bits: int) -> int:
-    """The width with the fewest products for buckets without a table: 6 at D = 128."""
+    """The width with the fewest products for buckets without a table: 5 at D = 128."""
     return min(range(3, 11), key=lambda w: digits_for(exponent_bits, w) * (dimension + (2 << w)))
 
 
