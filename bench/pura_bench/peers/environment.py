@@ -57,7 +57,9 @@ def choose(peer: Peer, find: Callable[[str], str | None] = interpreter) -> tuple
 def prepare(peer: Peer, cache: Path, *, install: bool = True) -> Path:
     """The interpreter of a ready environment. Raises `Unavailable` when it cannot be made or may not be."""
     python, packages = choose(peer)
-    key = hashlib.sha256(json.dumps([python, packages, peer.loose]).encode()).hexdigest()[:12]
+    same = python == sys.executable
+    version = f"{sys.version_info.major}.{sys.version_info.minor}" if same else Path(python).name
+    key = hashlib.sha256(json.dumps([version, packages, peer.loose]).encode()).hexdigest()[:12]
     folder = cache / f"{peer.environment}-{key}"
     inside = folder / "bin" / "python"
     if (folder / READY).exists():
