@@ -56,10 +56,11 @@ class Settings:
 PAPER = Settings()
 
 
-def fast(queries: int, gain: float = 3.0) -> Settings:
-    """One run for a small budget."""
-    marks = tuple(m for m in (100, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, queries) if m <= queries)
-    return Settings(gain=gain, restarts=1, warmup=0, steps=queries // 2, marks=tuple(sorted(set(marks))))
+def fast(queries: int, gain: float = 3.0, marks: tuple[int, ...] = ()) -> Settings:
+    """One run for a small budget; `marks`: budgets to keep the image at, besides the usual ones."""
+    every = {100, 200, 300, 500, 700, 1_000, 1_500, 2_000, 3_000, queries, *marks}
+    kept = tuple(sorted(m for m in every if m <= queries))
+    return Settings(gain=gain, restarts=1, warmup=0, steps=queries // 2, marks=kept)
 
 
 @dataclasses.dataclass

@@ -167,7 +167,7 @@ def scores(stage: Stage, deployment: str, file: str, answer: str, step: float = 
     """DarkerBB and the linear attack on a server that returns scores."""
     plan, rows = stage.plan, []
     count = min(plan.image_victims, len(stage.enrolled))
-    settings = darkerbb.fast(max(plan.budgets))
+    settings = darkerbb.fast(max(plan.budgets), marks=plan.budgets)
     with plaintext_server(stage.enrolled, answer, step=step or 0.01) as client:
         for budget in plan.budgets:
             found = linear.attack(client, stage.cast.known.embeddings, budget, stage.rng, noise=step / np.sqrt(12))

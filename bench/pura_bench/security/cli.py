@@ -187,7 +187,7 @@ def prepare(plan: Any, photos: Path | None, work: Path, threads: int | None, con
             fit(cast.known.crops, plan.components).save(file)
     path = weights.locate(weights.SFACE_FILE)
     with console.status("thresholds"):
-        target = judge.Judge(judge.Kept(judge.Target(faces), work), cast, cast.known)
+        target = judge.Judge(judge.Kept(judge.Target(faces), work), cast, cast.known, cast.known.embeddings)
         judges = [target]
         if (other := judge.critic()) is not None:
             rows = np.random.default_rng(0).permutation(len(cast.known.names))[: judge.CRITIC_PHOTOS]

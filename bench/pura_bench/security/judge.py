@@ -21,7 +21,7 @@ from pura.face.pipeline import FacePipeline
 from pura_bench.security.photos import Cast, Crops, Photos
 
 FMRS = (1e-2, 1e-3)
-CRITIC_PHOTOS = 600
+CRITIC_PHOTOS = 400
 CRITIC_SIDE = 150
 
 
@@ -116,9 +116,11 @@ def rate_json(rate: Rate) -> dict[str, Any]:
 class Judge:
     """One network with its thresholds and what it makes of the victims' photos."""
 
-    def __init__(self, network: Network, cast: Cast, known: Photos) -> None:
+    def __init__(self, network: Network, cast: Cast, known: Photos, embedded: Floats | None = None) -> None:
+        """Thresholds are set on `known`; `embedded`: what the network makes of it, if that is known already."""
         self.network = network
-        impostors = impostor_scores(unit(network(known.crops)), known.people)
+        embeddings = network(known.crops) if embedded is None else embedded
+        impostors = impostor_scores(unit(embeddings), known.people)
         self.thresholds = {fmr: threshold_at(impostors, fmr) for fmr in FMRS}
         self.pairs = len(impostors)
         self._enrolled, self._mates = unit(network(cast.enrolled.crops)), unit(network(cast.mates.crops))

@@ -1,0 +1,126 @@
+"""`pura bench security` at a small size: a linear encoder in place of a network, plaintext servers in processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from pura.attack.oracle import Floats, quiet, unit
+from pura.errors import BadConfig
+
+torch = pytest.importorskip("torch")
+torch.set_num_threads(1)
+
+from pura.attack import basis as eigenfaces  # noqa: E402
+from pura.attack.embedders import LinearEmbed  # noqa: E402
+from pura_bench.security import arms, cli, judge, photos, report  # noqa: E402
+
+SIDE, D, PEOPLE, EACH, VICTIMS = 8, 16, 60, 4, 5
+
+
+class Linear:
+    """The judge's side of the encoder."""
+
+    name = "linear"
+
+    def __init__(self, embed: LinearEmbed) -> None:
+        self._embed = embed
+
+    def __call__(self, crops: photos.Crops) -> Floats:
+        return self._embed(eigenfaces.vectors(crops))
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> arms.Stage:
+    """People are points in a space of 24 directions; photos of one person differ by a tenth of that."""
+    rng = np.random.default_rng(3)
+    directions = rng.standard_normal((24, SIDE * SIDE * 3))
+    people = np.repeat(rng.standard_normal((PEOPLE, 24)), EACH, 0)
+    points = people + 0.3 * rng.standard_normal(people.shape)
+    crops = np.clip(128 + 8 * points @ directions, 0, 255).astype(np.uint8).reshape(-1, SIDE, SIDE, 3)
+    mean = eigenfaces.vectors(crops).mean(0)
+    embed = LinearEmbed(torch.from_numpy(rng.standard_normal((SIDE * SIDE * 3, D)).astype(np.float32)), mean)
+    names = tuple(f"p{i // EACH:02d}/{i % EACH}.png" for i in range(len(crops)))
+    everyone = photos.Photos(crops, unit(embed(eigenfaces.vectors(crops))), names)
+    cast = photos.deal(everyone, None, VICTIMS, seed=2)
+    base = eigenfaces.fit(cast.known.crops, 24, mirrored=False)
+    plan = arms.Plan(victims=VICTIMS, image_victims=VICTIMS, budgets=(60, 200), inversion_steps=60, long_victims=2)
+    network = judge.Judge(Linear(embed), cast, cast.known)
+    work = tmp_path_factory.mktemp("security")
+    stage: Any = arms.Stage(
+        plan, cast, base, embed, embed, [network], network.thresholds[1e-2], work, lambda name: quiet
+    )  # type: ignore[arg-type]
+    return stage
+
+
+def test_attack_bench_deals_people_to_one_side_only(stage: arms.Stage) -> None:
+    cast = stage.cast
+    assert not set(cast.known.people) & set(cast.enrolled.people + cast.strangers[0].people)
+    assert cast.enrolled.people == cast.mates.people
+    assert cast.enrolled.names != cast.mates.names
+    assert all(a != b for a, b in zip(cast.strangers[0].people, cast.strangers[1].people, strict=True))
+
+
+def test_attack_bench_deals_as_the_pairs_of_lfw_say(tmp_path: Path) -> None:
+    names = [f"{who}/{who}_{i:04d}.jpg" for who in ("Ann", "Bob", "Cid", "Dot") for i in (1, 2)]
+    some = photos.Photos(np.zeros((8, 2, 2, 3), np.uint8), np.eye(8), tuple(names))
+    (tmp_path / photos.TRAIN).write_text("1\nAnn\t1\t2\nAnn\t1\tBob\t1\n")
+    (tmp_path / photos.TEST).write_text("2\nCid\t1\t2\nDot\t1\t2\nCid\t2\tDot\t1\nDot\t2\tCid\t1\n")
+    cast = photos.deal(some, tmp_path, 40, seed=0)
+    assert set(cast.known.people) == {"Ann", "Bob"}
+    assert cast.enrolled.names == ("Cid/Cid_0001.jpg", "Dot/Dot_0001.jpg")
+    assert cast.strangers[1].names == ("Dot/Dot_0001.jpg", "Cid/Cid_0001.jpg")
+    (tmp_path / photos.TEST).write_text("1\nAnn\t1\t2\nBob\t1\t2\n")
+    with pytest.raises(BadConfig):
+        photos.deal(some, tmp_path, 40, seed=0)
+
+
+def test_attack_bench_whole_path(stage: arms.Stage) -> None:
+    for name, arm in arms.ARMS.items():
+        stage.keep(name, arm(stage))
+    data = cli.collect(stage, list(arms.ARMS))
+    rows = {(r["deployment"], r["attack"], r["budget"]): r for r in data["arms"]}
+    ceiling = rows[arms.NOTHING, "ceiling: another photo of the victim", 0]["verdicts"][0]
+    assert ceiling["similarity"]["median"] > 0.7
+    linear = rows[arms.PLAINTEXT, "linear, then inversion", 60]
+    assert linear["template_cosine"]["median"] > 0.999
+    assert linear["verdicts"][0]["sar1"]["0.01"]["k"] == VICTIMS
+    darkerbb = rows[arms.PLAINTEXT, "DarkerBB", 200]
+    curve = [point["median"] for point in darkerbb["curve"]]
+    assert curve[-1] > curve[0] > 0.5
+    published = rows[arms.PUBLISHED_S2, "regression on what SCMP shows, then inversion", 200]
+    assert published["template_cosine"]["median"] > 0.9
+    naive = next(r for r in data["arms"] if r["attack"] == "DarkerBB with the bit as its score")
+    assert naive["verdicts"][0]["sar1"]["0.01"]["n"] == VICTIMS
+    page = report.render(data, stage.work, stage.cast, faces=True)
+    assert page.count('class="face"') > 2 * VICTIMS
+    assert "no claim of conformity" in page
+    assert 'class="face"' not in report.render(data, stage.work, stage.cast, faces=False)
+    assert str(stage.work) not in json.dumps(data)
+
+
+def test_attack_bench_goes_on_after_it_was_stopped(stage: arms.Stage, tmp_path: Path) -> None:
+    calls = iter([False] * 40 + [True] * 1000)
+    stopped = dataclasses.replace(stage, work=tmp_path, late=lambda: next(calls))
+    stopped.keep("exact", arms.ARMS["exact"](stopped))
+    assert not stopped.has("exact")
+    assert {r["budget"] for r in stopped.kept("exact") if r["attack"] == "DarkerBB"} == {60}
+    on = dataclasses.replace(stage, work=tmp_path)
+    on.keep("exact", arms.ARMS["exact"](on))
+    assert on.has("exact")
+    assert {r["budget"] for r in on.kept("exact") if r["attack"] == "DarkerBB"} == {60, 200}
+
+
+def test_attack_bench_command_line() -> None:
+    runner = CliRunner()
+    shown = runner.invoke(cli.security, ["--help"])
+    assert shown.exit_code == 0
+    assert "--demo" in shown.output
+    wrong = runner.invoke(cli.security, ["--photos", "/does/not/exist"])
+    assert wrong.exit_code == 2
