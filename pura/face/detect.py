@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from pura.face.images import Pixels
 
 MIN_SCORE = 0.7
 OVERLAP = 0.3
+REFINED = 224.0
+"""Pixels: how wide a face is made to place its landmarks."""
+WIDE = 1.5
+"""Its surroundings, in lengths of its box. 19 ms a face; twice the length takes 42 and gains nothing."""
+LEVEL = 3.0
+"""Degrees; a head that is tilted by more is turned upright and looked at again."""
 SIDES = (640, 1600)
 """YuNet finds faces of 10 to about 300 pixels: large pictures are searched shrunk to the first size and, when nothing
 is found, once more at the second, where small faces show."""
@@ -32,6 +39,17 @@ class Face:
     def side(self) -> float:
         """The shorter side of the box."""
         return min(self.box[2:])
+
+    @property
+    def roll(self) -> float:
+        """By how many degrees the line through the eyes is turned, clockwise in the picture."""
+        x, y = self.landmarks[1] - self.landmarks[0]
+        return math.degrees(math.atan2(y, x))
+
+    def distance(self, other: Face) -> float:
+        """Pixels between the middles of two boxes."""
+        (x, y, w, h), (a, b, c, d) = self.box, other.box
+        return math.hypot(x + w / 2 - a - c / 2, y + h / 2 - b - d / 2)
 
 
 class Detector:
@@ -56,6 +74,27 @@ class Detector:
                 break
         return sorted(faces, key=lambda face: face.side, reverse=True)
 
+    def refine(self, image: Pixels, face: Face) -> Face:
+        """The same face with exact landmarks: found again in its surroundings, enlarged so that it is 224 pixels wide,
+        and once or twice more turned upright while it is found tilted.
+
+        YuNet places landmarks coarsely on small faces, and takes a tilt for less than it is. docs/face.md says what
+        this gains. A face that is not found again stays as it is.
+        """
+        angle, landmarks = 0.0, face.landmarks
+        for _ in range(3):
+            around, back = _surroundings(image, face, angle)
+            middle = Face((0.0, 0.0, *around.shape[1::-1]), face.landmarks, 0.0)
+            near = [one for one in self._find(around, 1.0) if one.distance(middle) < REFINED / 2]
+            if not near:
+                break
+            landmarks = min(near, key=middle.distance).landmarks @ back[:, :2].T + back[:, 2]
+            found = dataclasses.replace(face, landmarks=landmarks)
+            if abs(found.roll - angle) <= LEVEL:
+                break
+            angle = found.roll
+        return dataclasses.replace(face, landmarks=landmarks)
+
     def _find(self, image: Pixels, scale: float) -> list[Face]:
         shrunk = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
         height, width = shrunk.shape[:2]
@@ -68,3 +107,22 @@ class Detector:
             x, y, w, h = row[:4] * np.tile(ratio, 2)
             faces.append(Face((x, y, w, h), row[4:14].reshape(5, 2) * ratio, float(row[14])))
         return faces
+
+
+def _surroundings(image: Pixels, face: Face, angle: float) -> tuple[Pixels, NDArray[np.float64]]:
+    """The square around a face, `WIDE` times its box's longer side, turned by `angle`, its shorter side enlarged to `REFINED`;
+    and the transformation, (2, 3), of its points back to the picture."""
+    x, y, w, h = face.box
+    scale = REFINED / face.side
+    size = round(WIDE * max(w, h) * scale)
+    matrix = cv2.getRotationMatrix2D((x + w / 2, y + h / 2), angle, scale)
+    matrix[:, 2] += size / 2 - np.array([x + w / 2, y + h / 2])
+    if scale < 0.5:
+        # shrunk first, so that it does not alias
+        image = np.asarray(cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA), np.uint8)
+        shrunk = matrix.copy()
+        shrunk[:, :2] /= 2 * scale
+        turned = cv2.warpAffine(image, shrunk, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    else:
+        turned = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(turned, np.uint8), np.asarray(cv2.invertAffineTransform(matrix), np.float64)

@@ -73,6 +73,7 @@ class FacePipeline:
         least = self._finding.min_face
         if face.side < least:
             raise FaceTooSmall(f"the face is only {face.side:.0f} pixels wide; at least {least:.0f} are needed")
+        face = self.detector.refine(image, face)
         crop = align.crop(image, face.landmarks, self.spec.input_size)
         if align.sharpness(crop) < self._finding.min_sharpness:
             raise FaceTooBlurred()

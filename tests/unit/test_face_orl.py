@@ -149,6 +149,15 @@ def test_a_large_photo_and_a_small_face_in_it(pipeline: FacePipeline, faces: NDA
         assert got @ want / np.linalg.norm(got) / np.linalg.norm(want) > 0.9
 
 
+def test_a_tilted_head_is_looked_at_again(pipeline: FacePipeline, faces: NDArray[np.uint8]) -> None:
+    framed = Image.fromarray(np.pad(faces[3, 0], 40, mode="edge"))
+    want = pipeline.embed(np.asarray(framed))
+    for degrees in (-30, 30):
+        turned = np.asarray(framed.rotate(degrees, Image.Resampling.BICUBIC, fillcolor=90))
+        got = pipeline.embed(turned)
+        assert got @ want / np.linalg.norm(got) / np.linalg.norm(want) > 0.75
+
+
 def test_a_sideways_photo(pipeline: FacePipeline, faces: NDArray[np.uint8], tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 8

@@ -93,6 +93,9 @@ class Finder:
     def find(self, image: np.ndarray) -> list[Face]:
         return self.faces
 
+    def refine(self, image: np.ndarray, face: Face) -> Face:
+        return face
+
 
 def test_what_is_refused_and_what_is_not() -> None:
     image = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
