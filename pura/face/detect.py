@@ -110,19 +110,17 @@ class Detector:
 
 
 def _surroundings(image: Pixels, face: Face, angle: float) -> tuple[Pixels, NDArray[np.float64]]:
-    """The square around a face, `WIDE` times its box's longer side, turned by `angle`, its shorter side enlarged to `REFINED`;
-    and the transformation, (2, 3), of its points back to the picture."""
+    """The square around a face, turned by `angle`, scaled so that the face is `REFINED` wide; and the transformation,
+    (2, 3), of its points back to the picture."""
     x, y, w, h = face.box
     scale = REFINED / face.side
     size = round(WIDE * max(w, h) * scale)
-    matrix = cv2.getRotationMatrix2D((x + w / 2, y + h / 2), angle, scale)
-    matrix[:, 2] += size / 2 - np.array([x + w / 2, y + h / 2])
+    matrix = np.asarray(cv2.getRotationMatrix2D((x + w / 2, y + h / 2), angle, scale), np.float64)
+    matrix[:, 2] += [size / 2 - x - w / 2, size / 2 - y - h / 2]
+    turn = matrix.copy()
     if scale < 0.5:
         # shrunk first, so that it does not alias
         image = np.asarray(cv2.resize(image, None, fx=2 * scale, fy=2 * scale, interpolation=cv2.INTER_AREA), np.uint8)
-        shrunk = matrix.copy()
-        shrunk[:, :2] /= 2 * scale
-        turned = cv2.warpAffine(image, shrunk, (size, size), borderMode=cv2.BORDER_REPLICATE)
-    else:
-        turned = cv2.warpAffine(image, matrix, (size, size), borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(turned, np.uint8), np.asarray(cv2.invertAffineTransform(matrix), np.float64)
+        turn[:, :2] /= 2 * scale
+    around = cv2.warpAffine(image, turn, (size, size), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(around, np.uint8), np.asarray(cv2.invertAffineTransform(matrix), np.float64)
