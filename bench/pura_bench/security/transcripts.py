@@ -27,10 +27,14 @@ def sessions_of(lines: Iterable[str]) -> list[list[dict[str, Any]]]:
     return [notes for _, notes in sorted(groups.items()) if any(n.get("kind") in QUESTION for n in notes)]
 
 
-def features_of(questions: list[list[dict[str, Any]]], n: int, matches: Sequence[bool]) -> Floats:
+def features_of(
+    questions: list[list[dict[str, Any]]], n: int, matches: Sequence[bool], *, only: str | None = None
+) -> Floats:
     """One row for each question: opened plaintexts as they are, as logarithms, and as their distance from N/2, with the
     sign that the client's answer (`matches`) gives it; of each message its length, its mean byte, its bits that are
-    set, and its first words."""
+    set, and its first words. `only`: of one protocol, for an attacker who knows where to look."""
+    if only is not None:
+        questions = [[note for note in notes if note.get("protocol") == only] for notes in questions]
     rows = [_numbers(notes, n // 2, -1.0 if match else 1.0) for notes, match in zip(questions, matches, strict=True)]
     common = sorted(set.intersection(*(set(row) for row in rows))) if rows else []
     out = np.array([[row[name] for name in common] for row in rows], np.float64)
