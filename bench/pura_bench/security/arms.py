@@ -20,8 +20,6 @@ from pura.attack.basis import Basis, pictures, vectors
 from pura.attack.embedders import OpenCvEmbed, TorchEmbed
 from pura.attack.metrics import Band
 from pura.attack.oracle import BitAsScore, Floats, Progress, cosines
-from pura.params import Params
-from pura_bench.security.deployments import PlainDecisions
 from pura_bench.security.judge import Judge
 from pura_bench.security.photos import Cast, Crops
 from pura_bench.security.plaintext import DECISION, ROUNDED, SCORE, plaintext_server
@@ -46,7 +44,6 @@ class Plan:
     budgets: tuple[int, ...] = (500, 1500)
     image_victims: int = 40
     long_victims: int = 8
-    long_queries: int = 40_000
     through_servers: int = 2
     server_questions: int = 300
     transcript_questions: int = 100
@@ -323,11 +320,6 @@ def stolen(stage: Stage) -> list[dict[str, Any]]:
     """The plaintext database: templates as they are."""
     made = stage.invert(stage.enrolled, "stolen templates")
     return [stage.row(STOLEN, "inversion", 0, made, "read from the database", templates=stage.enrolled)]
-
-
-def plain_params(stage: Stage, params: Params) -> PlainDecisions:
-    """The encrypted engines' decision in the clear."""
-    return PlainDecisions(stage.enrolled, params)
 
 
 ARMS: dict[str, Callable[[Stage], list[dict[str, Any]]]] = {

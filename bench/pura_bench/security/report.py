@@ -36,7 +36,9 @@ def render(data: dict[str, Any], work: Path, cast: Cast, *, faces: bool) -> str:
     return environment.from_string(source).render(
         **{k: data[k] for k in ("when", "source", "victims", "known", "network", "threshold", "command", "critic")},
         summary=[_summary(name, rows) for name in ORDER if any(r["deployment"] == name for r in rows)]
-        + _transcript_summary(data),
+        + _limits_summary(data)
+        + _transcript_summary(data)
+        + _share_summary(data),
         claim=CLAIM,
         faces=pictures,
         face_columns=columns,
@@ -113,6 +115,51 @@ def _transcript_summary(data: dict[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return out
+
+
+def _limits_summary(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a budget and a lockout leave of the attack: the template's cosine, which alone says whether it matches."""
+    out = []
+    for s in data["servers"]:
+        if s["engine"] != "packed" or s["servers"] == "no limit":
+            continue
+        best = max(s["template_cosine"], default=0.0)
+        out.append(
+            {
+                "deployment": f"{arms.PACKED}, with a {s['servers']}",
+                "attack": "the same, wholly through the servers",
+                "budget": s["questions"],
+                "sar1": f"{s['victims']} victim: template at {best:.2f}",
+                "sar2": "-",
+                "critic": "-",
+                "kind": "some" if best >= data["threshold"] else "good",
+            }
+        )
+    return out
+
+
+def _share_summary(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """What one server's disk, or its share of the key, opens."""
+    lines = [
+        (f"{arms.DISK}, {side.upper()}", "decryption with its share", d[side], d["tried"])
+        for d in data["disk"]
+        for side in ("s1", "s2")
+    ]
+    lines += [
+        (f"key split, {k['key_split']}", "one server decrypts alone", k["opened"], k["of"]) for k in data["key_split"]
+    ]
+    return [
+        {
+            "deployment": where,
+            "attack": how,
+            "budget": 0,
+            "sar1": f"opens {opened} of {tried} ciphertexts",
+            "sar2": "-",
+            "critic": "-",
+            "kind": "bad" if opened else "good",
+        }
+        for where, how, opened, tried in lines
+    ]
 
 
 # --- pictures ----------------------------------------------------------------------------------------
