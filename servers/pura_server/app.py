@@ -32,6 +32,7 @@ from pura_server.metrics import Metrics
 from pura_server.peer import PeerService
 from pura_server.questions import Questions
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LAST_CALLS_S = 1.0
 _THREADS_S = 5.0
 _EXTRA_THREADS = 4
@@ -57,7 +58,7 @@ def run(config: ServerConfig, *, insecure: bool = False) -> None:
 async def _serve(config: ServerConfig, parts: Parts, insecure: bool) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in _SIGNALS:
         loop.add_signal_handler(number, stop.set)
     metrics, health = Metrics(), Health(config.role)
     if config.tls is not None and config.peer.certificate is not None:
@@ -82,6 +83,9 @@ async def _serve(config: ServerConfig, parts: Parts, insecure: bool) -> None:
         await stop.wait()
         logger().info("stopping")
         await drain()
+    for number in _SIGNALS:  # one more must not kill what is just ending well
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
     logger().info("stopped")
 
 

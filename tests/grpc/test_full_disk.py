@@ -40,7 +40,11 @@ class OnASmallDisk(Server):
 
 
 @pytest.mark.skipif(not small_disks_are_possible(), reason="this system does not let a test mount a small disk")
-@pytest.mark.parametrize(("deployment", "reserve"), list(zip(ENGINES, (0, 1), strict=True)), indirect=["deployment"])
+@pytest.mark.parametrize(
+    ("deployment", "reserve"),
+    [pytest.param(*one.values, i, marks=one.marks, id=one.id) for i, one in enumerate(ENGINES)],
+    indirect=["deployment"],
+)
 def test_a_full_disk(deployment: Deployment, reserve: int) -> None:
     """With a reserve, questions and erasures have room left."""
     deployment.edit("s1", lambda text: text + f"[limits]\nreserve_mib = {reserve}\n")

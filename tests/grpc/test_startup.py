@@ -113,7 +113,7 @@ def test_two_servers_that_do_not_agree(plain: Deployment) -> None:
     for server in reversed(plain.servers):
         server.start()
     with pytest.raises(NotReady):
-        wait_ready(plain.servers, plain.client_toml, 3)
+        wait_ready(plain.servers, plain.client_toml, 8)
     with plain.connect() as client, pytest.raises(ParameterMismatch):
         client.identify(person)
     for server in plain.servers:
