@@ -57,8 +57,8 @@ def _run(peer: Peer, work: Workload, python: Path, limit_s: float) -> dict[str, 
         said = run_script(python, peer.script, given, result, limit_s)
         out: dict[str, Any] = json.loads(result.read_text())
     links = [int(found) for found in _LINK.findall(said)]
-    if links:  # what both parties sent in the last run
-        out["bytes_peer"] = sum(links[-2:])
+    if links:  # what both parties sent in the last run, and in the first one, which makes the base OTs and stocks up
+        out["bytes_peer"], out["bytes_peer_first"] = sum(links[-2:]), sum(links[:2])
     answers = out.pop("answers")
     rights = [work.right(i, None if answer < 0 else answer) for i, answer in enumerate(answers)]
     out["exact"] = len(rights) == len(work.questions) and all(rights)

@@ -103,6 +103,11 @@ def _peers(content: Row) -> list[str]:
                 f"{_short(row['gallery'])} | {_short(row['minimum'])} | {row['score_known_to']} | {row['trust']} |"
             )
     for row in have:
+        if "bytes_peer_first" in row and row["bytes_peer_first"] > 2 * row["bytes_peer"]:
+            out.append(
+                f"\n{row['title']} stocks up at its first question, which is not counted above: "
+                f"{size(row['bytes_peer_first'])} and {seconds(row['setup_s'])} with compiling."
+            )
         if "scaled_from" in row:
             out.append(f"\n\\* measured with {row['scaled_from']} entries and scaled up.")
     for row in rows:
