@@ -62,8 +62,9 @@ class Params:
             raise OutOfRange("the radius must be positive")
         if not 0 <= self.tau <= 4 * self.max_norm2:
             raise OutOfRange("the threshold is outside the range of distances")
-        if not 0 <= self.lockout_limit < 1 << 16:
-            raise OutOfRange("lockout_limit must be between 0 and 65535")
+        most = min((1 << 16) - 1, 8 * self.max_norm2)  # counters and keys share a ring of more than 32 hi
+        if not 0 <= self.lockout_limit <= most:
+            raise OutOfRange(f"lockout_limit must be between 0 and {most}")
         if self.lockout_limit and not self.tau <= self.lockout_tau <= 4 * self.max_norm2:
             raise OutOfRange("lockout_tau must be at least tau, and inside the range of distances")
 

@@ -188,6 +188,11 @@ def test_a_party_that_comes_late_does_not_move_the_counters() -> None:
 
 
 def test_a_policy_that_makes_no_sense_is_refused(pair: Pair) -> None:
-    for how in ({"tau": 9, "lockout_tau": 8, "lockout_limit": 1}, {"lockout_limit": -1}):
+    for how in (
+        {"tau": 9, "lockout_tau": 8, "lockout_limit": 1},
+        {"lockout_limit": -1},
+        {"lockout_limit": 1 << 16},
+        {"scale": 16, "dimension": 6, "lockout_limit": 4000},
+    ):
         with pytest.raises(OutOfRange):
             Params(pair.pk.key_id, 2048, **how)  # type: ignore[arg-type]
