@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from pura.errors import NotAuthorised, PeerUnavailable, PuraError
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import GatewayStub, PeerStub
 from pura_client.gateway import typed
+from pura_client.processes import server_command
+from pura_client.session import connect
 from pura_server.authority import Credential, issue, make_ca
 from pura_server.config import load
 
@@ -195,6 +198,27 @@ def test_a_budget_outlives_a_restart(plain: Deployment) -> None:
         assert client.list() == {}
     with plain.stub() as stub:  # remembered too, and told apart from a spent budget
         assert code_of(stub, "Identify", pb.IdentifyRequest(query=question.query)) == "replayed"
+
+
+def test_two_servers_without_tls(plain: Deployment) -> None:
+    (person,) = plain.people(1, 2)
+    started = [
+        subprocess.Popen(server_command("--config", str(server.config), "--insecure"), stderr=server.log.open("ab"))
+        for server in plain.servers
+    ]
+    try:
+        ends = time.monotonic() + READY_S
+        while server_cli("health", "--config", plain.s1.config, "--insecure").returncode:
+            assert time.monotonic() < ends
+        with connect(plain.client_toml, insecure=True) as client:
+            client.enroll(person, "Ada Lovelace")
+            assert client.identify(person).label == "Ada Lovelace"
+        with pytest.raises(PeerUnavailable), plain.connect():
+            pass
+    finally:
+        for process in started:
+            process.terminate()
+        assert [process.wait(30) for process in started] == [0, 0]
 
 
 def test_two_servers_without_tls_on_loopback_only(plain: Deployment, tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ from pura.errors import (
     PeerUnavailable,
     ProtocolError,
     PuraError,
+    WrongKey,
 )
+from pura.ids import KeyId
 from pura.messages import Message, message
 from pura.params import Params
 from pura.rounds import Rounds, Tally, receive, receive_any, send
@@ -348,12 +350,19 @@ async def test_the_last_hello_counts(pair: Pair) -> None:
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_two_that_do_not_agree() -> None:
-    pair = Pair(Peer(), Params(PK.key_id, 2048, tau=5))
+@pytest.mark.parametrize(
+    ("other", "kind"),
+    [
+        (Params(PK.key_id, 2048, tau=5), ParameterMismatch),
+        (Params(KeyId(bytes(16)), 2048), WrongKey),
+    ],
+)
+async def test_two_that_do_not_agree(other: Params, kind: type[PuraError]) -> None:
+    pair = Pair(Peer(), other)
     await pair.serve()
     link = await pair.link()
     await until(lambda: pair.agreed[:1] == [False] and link.state is State.DOWN)
-    with pytest.raises(ParameterMismatch):
+    with pytest.raises(kind):
         await ask(link, say(b"hello"))
     assert (pair.settled, pair.peer.greetings, pair.peer.heard) == (0, 0, [])
     await pair.close()
