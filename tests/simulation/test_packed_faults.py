@@ -16,7 +16,7 @@ import pytest
 from packed_faults import Faulty, Uses, deal_base_ots, failed, full, unreadable
 from packed_pair import templates
 
-from pura.errors import BadDataFolder, PuraError, StorageFull
+from pura.errors import BadDataFolder, NotReady, PuraError, StorageFull
 from pura.ids import BlockId, Party
 from pura.protocols.packed.extension import setup
 from pura.rounds import Done, advance, run_pair
@@ -358,6 +358,20 @@ def test_a_question_does_not_wait_for_a_change(world: World) -> None:
     party.close()
     change.over(End())
     pair.agree()
+    pair.close()
+
+
+def test_a_question_that_began_before_the_servers_connected_again(world: World) -> None:
+    """Its offline part is void: an error that a client answers by asking again."""
+    pair = world.fresh()
+    pair.refill()
+    question = pair.s1.identify(pair.query(world.ys[0])[0])
+    opening = next(question)
+    pair.connect()
+    with pytest.raises(NotReady):
+        run_pair(_again([opening]), pair.s2.session())
+    question.close()
+    pair.check(world.ys[0])
     pair.close()
 
 

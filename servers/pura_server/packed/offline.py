@@ -11,7 +11,7 @@ import enum
 import threading
 from collections import OrderedDict
 
-from pura.errors import MaterialUsed
+from pura.errors import MaterialUsed, NotReady
 from pura.ids import PackId
 from pura.protocols.packed.pack import BlockVersion, PackS1, PackS2
 from pura.protocols.packed.tournament import Need
@@ -84,18 +84,22 @@ class ShelfS2:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._packs: OrderedDict[PackId, PackS2] = OrderedDict()
+        self._highest = self._void = 0
 
     def put(self, pack_id: PackId, pack: PackS2) -> None:
         """Keep a pack."""
         with self._lock:
             self._packs[pack_id] = pack
+            self._highest = max(self._highest, pack_id)
             while len(self._packs) > KEPT_AT_S2:
                 self._packs.popitem(last=False)
 
     def take(self, pack_id: PackId) -> PackS2:
-        """The pack with this number, once. Raises `MaterialUsed`."""
+        """The pack with this number, once. Raises `MaterialUsed`; `NotReady` for one of before `clear`."""
         with self._lock:
             if pack_id not in self._packs:
+                if pack_id <= self._void:  # S1 began before it knew: its client asks again
+                    raise NotReady("the servers have just connected again; try again")
                 raise MaterialUsed()
             return self._packs.pop(pack_id)
 
@@ -108,3 +112,4 @@ class ShelfS2:
         """Drop them all."""
         with self._lock:
             self._packs.clear()
+            self._void = self._highest
