@@ -4,13 +4,13 @@ Every entry i has a counter n_i, shared additively modulo 2^b like its key. In e
 
     near_i   = [key_i < 4 near + 4]          (a match, or closer to one than strangers come)
     locked_i = [limit < n_i + 1]             (limit near questions were counted already)
-    n_i     := n_i + near_i
+    n_i     := n_i + (near_i AND NOT locked_i)           (it stays at the limit, and never comes around)
     key_i   := a key that never wins, where locked_i
 
-all on shares: the bits by one layer of signs, their effect by one layer of OTs. Nobody learns a counter, a bit, or
-whether any entry is locked; a client whose question hits a locked entry is told "nobody". So an attack that feels its
-way along the edge of the accepted region has `limit` answers from there in a window, whoever asks and through however
-many clients.
+all on shares: the bits by layers of signs and ANDs, their effect by one layer of OTs. Nobody learns a counter, a bit,
+or whether any entry is locked; a client whose question hits a locked entry is told "nobody". So an attack that feels
+its way along the edge of the accepted region has `limit` answers from there in a window, whoever asks and through
+however many clients.
 
 S1 and S2 must count alike. Both name their counters by the question that changed them last; S2 keeps the state before,
 too. S1 says which one it has, and takes the new one when S2 has it: a question that is cut off counts nowhere, and its
@@ -29,7 +29,16 @@ from numpy.typing import NDArray
 
 from pura.errors import ProtocolError
 from pura.messages import Message, message
-from pura.protocols.packed.gmw import Words, octets, planes_of, sign, sign_cost, unpack_bits
+from pura.protocols.packed.gmw import (
+    Words,
+    complement,
+    conjunction,
+    octets,
+    planes_of,
+    sign,
+    sign_cost,
+    unpack_bits,
+)
 from pura.protocols.packed.select import Candidates, joined, mask_of, select
 from pura.protocols.packed.tournament import Need, Stock, never
 from pura.rounds import Rounds, receive, send
@@ -163,14 +172,15 @@ def count_s2(
 def _count(
     stock: Stock, limit: Limit, entries: Candidates, counts: Words, bits: int, *, first: bool
 ) -> Rounds[tuple[Candidates, Words]]:
-    """The candidates with the locked ones made losers, and shares of near_i."""
+    """The candidates with the locked ones made losers, and shares of what each counter grows by."""
     n, mask = len(entries), mask_of(bits)
     known = np.uint64(1 if first else 0)
     below = entries.keys - known * np.uint64(4 * limit.near + 4)
     above = known * np.uint64(limit.questions - 1) - counts
     planes = np.concatenate([planes_of(below & mask, bits), planes_of(above & mask, bits)], axis=1)
-    signs = (yield from sign(stock, planes, first=first)).reshape(2, octets(n))
-    bit = np.concatenate([unpack_bits(signs[0], n), unpack_bits(signs[1], n)])  # near, locked
+    near, locked = (yield from sign(stock, planes, first=first)).reshape(2, octets(n))
+    grows = yield from conjunction(stock, near, complement(locked, first=first), first=first)
+    bit = np.concatenate([unpack_bits(grows, n), unpack_bits(locked, n)])
     one = Candidates(np.full(n, known), np.zeros(n, np.uint64))
     loser = never(n, bits, first=first).minus(entries, bits)
     change = yield from select(stock, bit, joined(one, loser), bits)
@@ -180,4 +190,4 @@ def _count(
 def need(entries: int, bits: int) -> Need:
     """The offline material of one question."""
     ands, _ = sign_cost(bits)
-    return Need(2 * ands * octets(entries), 2 * entries)
+    return Need((2 * ands + 1) * octets(entries), 2 * entries)
