@@ -102,7 +102,7 @@ class _Estimate:
         self._y = np.concatenate([self._y, self.threshold - 2 * sizes * sign])
         for _ in range(4):
             margin = self.threshold - self._x @ self.mean
-            spread = np.einsum("nd,de,ne->n", self._x, self.covariance, self._x)
+            spread = ((self._x @ self.covariance) * self._x).sum(1)
             # o <= |m| always: where the estimate says less, o says more
             size2 = np.maximum(margin**2 + spread, self._o**2)
             weight = 1.0 / (RELATIVE_VARIANCE * size2 + 1e-14)
