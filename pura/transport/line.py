@@ -110,7 +110,8 @@ async def converse(
         except PuraError as error:
             line.fail(error)
         except Exception as error:  # noqa: BLE001 - every library's error becomes a typed one here
-            line.fail(typed(error))
+            if not work.done():  # afterwards both sides may close at once, and grpc.aio calls that an error
+                line.fail(typed(error))
 
     async def writing() -> None:
         while (body := await line.outbox.get()) is not None:

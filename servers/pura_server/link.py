@@ -251,6 +251,10 @@ class PeerLink:
 
         told = False
 
+        def lost(error: PuraError) -> None:
+            if stub is self._stub:  # not by what still runs over an earlier connection
+                self._lose(error)
+
         async def read() -> bytes | None:
             nonlocal told
             frame = await call.read()
@@ -260,7 +264,7 @@ class PeerLink:
                 told = True
                 error = from_code(frame.error_code, frame.error_message)
                 if isinstance(error, PeerUnavailable):
-                    self._lose(error)
+                    lost(error)
                 raise error
             return frame.body
 
@@ -269,7 +273,7 @@ class PeerLink:
 
         def named(error: Exception) -> PuraError:
             if isinstance(error, grpc.aio.AioRpcError) and error.code() in BROKEN:
-                self._lose(PeerUnavailable(detail=f"{error.code().name}: {error.details()}"))
+                lost(PeerUnavailable(detail=f"{error.code().name}: {error.details()}"))
             return typed(error)
 
         try:

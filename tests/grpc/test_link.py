@@ -25,9 +25,10 @@ from pura.errors import (
     WrongKey,
 )
 from pura.ids import KeyId
-from pura.messages import Message, message
+from pura.messages import Message, encode, message
 from pura.params import Params
 from pura.rounds import Rounds, Tally, receive, receive_any, send
+from pura.transport import Line, converse, start
 from pura.wire._pb import pura_pb2_grpc
 from pura_server.calls import Calls
 from pura_server.link import CHANNEL_OPTIONS, PeerLink, State
@@ -60,6 +61,9 @@ class Peer:
             if first.text == b"break":
                 raise ValueError("a secret value")
             if first.text == b"leave":
+                return
+            if first.text == b"echo":
+                yield from send(first)
                 return
             if first.text == b"flood":
                 for _ in range(5000):
@@ -173,6 +177,54 @@ async def test_a_conversation_and_its_last_word(pair: Pair) -> None:
         assert tally.rounds == 2
         await until(lambda: pair.peer.heard[-1] == b"end")  # S1 was done when it had sent this
     assert pair.states == [State.SETTLING, State.READY]
+
+
+async def test_two_ends_that_close_at_once_are_no_loss(pair: Pair) -> None:
+    """S2's party ends with a message to S1: both streams close at the same moment, again and again."""
+    link = await pair.link()
+    await ready(link)
+
+    def asks() -> Rounds[bytes]:
+        yield from send(Word(b"echo"))
+        return (yield from receive(Word)).text
+
+    for _ in range(30):
+        assert await asyncio.gather(*(ask(link, asks()) for _ in range(4))) == [b"echo"] * 4
+    assert pair.states == [State.SETTLING, State.READY]
+
+
+async def test_a_stream_that_breaks_after_the_end_is_no_error() -> None:
+    """grpc.aio calls it an error when one side half-closes a stream that the other side is closing."""
+    closed = asyncio.Event()
+    told: list[Exception] = []
+    bodies = [encode(Word(b"echo"))]
+
+    async def read() -> bytes | None:
+        if bodies:
+            return bodies.pop()
+        await closed.wait()
+        raise OSError("INTERNAL")
+
+    async def write(body: bytes) -> None: ...
+
+    async def half_close() -> None:
+        closed.set()
+        raise OSError("INTERNAL")
+
+    def typed(error: Exception) -> PuraError:
+        told.append(error)
+        return PuraError()
+
+    def asks() -> Rounds[bytes]:
+        yield from send(Word(b"echo"))
+        return (yield from receive(Word)).text
+
+    with ThreadPoolExecutor(1) as pool:
+        line, party = Line(asyncio.get_running_loop()), asks()
+        work = start(party, line, pool)
+        assert await converse(party, line, work, read, write, typed, half_close) == b"echo"
+        await asyncio.sleep(0.05)
+    assert told == []
 
 
 async def test_sessions_side_by_side(pair: Pair) -> None:
