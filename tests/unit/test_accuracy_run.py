@@ -84,6 +84,16 @@ def test_a_run_and_its_report(files: tuple[Path, Path], monkeypatch: pytest.Monk
     assert again["rows"] == found["rows"]
     assert again["held_out"]
     assert "--policy policy.toml" in again["machine"]["command"]
+    assert again["invariance"] is None
+
+
+def test_long_parts_are_kept_from_an_earlier_run(files: tuple[Path, Path]) -> None:
+    first = run(files, "--fmr", "0.1", "--attributes", "2")
+    second = run(files, "--fmr", "0.1", "--attributes", "0", "--keep")
+    assert second["invariance"]["rows"] == first["invariance"]["rows"]
+    assert second["invariance"]["of_run"]["command"] == first["machine"]["command"]
+    assert run(files, "--fmr", "0.1", "--attributes", "0", "--keep")["invariance"] == second["invariance"]
+    assert run(files, "--fmr", "0.3", "--attributes", "0", "--keep")["invariance"] is None  # another threshold
 
 
 def test_wrong_input_ends_in_one_line(files: tuple[Path, Path]) -> None:

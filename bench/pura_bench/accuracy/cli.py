@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
@@ -41,7 +42,8 @@ from pura_bench.accuracy.fit import fit
 @click.option("--radius", default=1.0, show_default=True, help="Euclidean models: the longest embedding.")
 @click.option("--seed", default=1, show_default=True, help="Seed of samples, noise and intervals.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too.")
-def accuracy(data: str, file: Path | None, **options: Any) -> None:
+@click.option("--keep", is_flag=True, help="Keep the file's altered and encrypted pairs if this run leaves them out.")
+def accuracy(data: str, file: Path | None, keep: bool, **options: Any) -> None:
     """How well faces are recognised: in floats, quantised at S = 16 ... 1024, altered, and through encryption.
 
     The threshold is fitted for a wanted false match rate on the data set's training half if it has one (LFW View 1),
@@ -62,6 +64,8 @@ def accuracy(data: str, file: Path | None, **options: Any) -> None:
         table.title = title
         console.print(table)
     if file is not None:
+        if keep:
+            keep_parts(file, body)
         results.write(file, body)
 
 
@@ -153,6 +157,23 @@ class Run:
     def _bar(self) -> Progress:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         return Progress(*columns, console=self.console, transient=True)
+
+
+def keep_parts(file: Path, body: dict[str, Any]) -> None:
+    """Take the long parts that this run left out from an earlier result on the same photos, model and threshold.
+
+    Such a part says of which run it is.
+    """
+    try:
+        old = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return
+    if any(old.get(name) != body[name] for name in ("data_set", "embedder", "policy")):
+        return
+    for part in ("invariance", "encrypted"):
+        if body[part] is None and old.get(part):
+            of_run = {name: old["machine"][name] for name in ("command", "time", "cpu")}
+            body[part] = {"of_run": of_run, **old[part]}
 
 
 def models(file: Path | None) -> tuple[EmbedderSpec, DetectorSpec]:
