@@ -17,33 +17,41 @@ from typing import Any, TypeVar
 import joblib
 from joblib.externals import loky
 
-from pura.errors import OutOfRange, Overloaded
+from pura.errors import BadConfig, OutOfRange, Overloaded
 
 A = TypeVar("A")
 B = TypeVar("B")
 
 _IDLE_S = 7 * 24 * 3600
 """loky lets idle workers end after 5 minutes by default; a server keeps its own."""
+_CLUSTER_S = 15
 _ORPHAN_POLL_S = 1.0
 """How often a worker looks whether its server is still there: loky's workers outlive a server that was killed."""
 
 
 class Workers:
-    """`count` workers; 1 works inline. `backend` is one of joblib's: "loky", "threading", "dask" (with a client open).
+    """`count` workers; 1 works inline. `backend` is one of joblib's: "loky", "threading", "dask".
+
+    "dask" needs a client of a cluster: one that the caller has open, or `scheduler`, the address of the cluster's.
 
     Calls from several threads take turns: one batch occupies all workers anyway, and joblib stops every worker when a
     call fails. Functions should therefore return what is wrong and not raise.
     """
 
-    def __init__(self, count: int = 1, backend: str = "loky") -> None:
+    def __init__(self, count: int = 1, backend: str = "loky", scheduler: str | None = None) -> None:
         if count < 1:
             raise OutOfRange("the number of workers must be at least 1")
+        self._scheduler = scheduler
+        self._cluster: Any = None
         self.count = count
         self._backend = backend
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Start the processes now. A server calls this before it opens a gRPC channel, which must not see a fork."""
+        """Start the processes, or connect to the cluster, now. A server calls this before it opens a gRPC channel,
+        which must not see a fork. Raises `BadConfig` when the cluster is not there."""
+        if self._scheduler is not None:
+            self._cluster = _connect(self._scheduler)
         self.map(_identity, range(self.count * 2))
 
     def map(self, function: Callable[[A], B], items: Sequence[A]) -> list[B]:
@@ -69,10 +77,23 @@ class Workers:
         return self.map(_call, tasks)
 
     def close(self) -> None:
-        """End the worker processes."""
+        """End the worker processes; leave a cluster as it is."""
+        if self._cluster is not None:
+            self._cluster.close()
         if self.count > 1 and self._backend == "loky":
             with self._lock:
                 loky.get_reusable_executor(reuse=True).shutdown(wait=True)
+
+
+def _connect(scheduler: str) -> Any:
+    try:
+        from distributed import Client
+
+        return Client(scheduler, timeout=_CLUSTER_S)  # type: ignore[no-untyped-call]
+    except ImportError as error:
+        raise BadConfig("a cluster needs the extra dask: pip install 'pura[dask]'") from error
+    except (OSError, ValueError) as error:
+        raise BadConfig("workers.scheduler: the cluster cannot be reached", detail=type(error).__name__) from error
 
 
 def _watch(server: int) -> None:

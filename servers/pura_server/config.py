@@ -174,10 +174,21 @@ class Offline(_Section):
 
 
 class WorkersConfig(_Section):
-    """The processes that do the arithmetic. 0: one for each core."""
+    """The processes that do the arithmetic. 0: one for each core.
+
+    Backend `dask` sends the work to the cluster at `scheduler` (host:port), whose workers see the blocks under the same
+    path, get masked numbers, and have to be kept like the server itself.
+    """
 
     count: int = Field(default=0, ge=0, le=1024)
     backend: Literal["loky", "threading", "dask"] = "loky"
+    scheduler: str | None = None
+
+    @model_validator(mode="after")
+    def _scheduler_for_a_cluster(self) -> WorkersConfig:
+        if (self.backend == "dask") != (self.scheduler is not None):
+            raise ValueError("backend dask and scheduler belong together")
+        return self
 
     @property
     def number(self) -> int:

@@ -50,7 +50,7 @@ def prepare(config: ServerConfig) -> Parts:
         key_id=pk.key_id,
         block_bytes=pk.ciphertext_bytes,
     )
-    workers = Workers(config.workers.number, config.workers.backend)
+    workers = Workers(config.workers.number, config.workers.backend, config.workers.scheduler)
     workers.start()
     return Parts(pk, share, params, store, workers, config)
 

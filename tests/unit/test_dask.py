@@ -11,6 +11,7 @@ import pytest
 from packed_faults import deal_base_ots
 from packed_pair import Pair, templates
 
+from pura.errors import BadConfig
 from pura.protocols.parallel import Workers
 from pura_server.packed.gallery import Reader
 
@@ -66,3 +67,18 @@ def test_packed_answers_are_exact_on_a_cluster(cluster: int, tmp_path: Path, mon
     assert read_here == []
     pair.check(ys[3], list(pair.model)[90:])
     pair.close()
+
+
+def test_a_server_connects_to_the_scheduler_that_it_is_told(cluster: int) -> None:
+    address = distributed.default_client().scheduler.address
+    workers = Workers(cluster, "dask", address)
+    workers.start()
+    assert os.getpid() not in workers.map(process, range(8))
+    workers.close()
+    assert distributed.default_client().status == "running"
+
+
+def test_a_cluster_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pura.protocols.parallel._CLUSTER_S", 1)
+    with pytest.raises(BadConfig, match="scheduler"):
+        Workers(2, "dask", "127.0.0.1:1").start()
