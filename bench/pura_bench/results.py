@@ -15,6 +15,8 @@ from pura_bench.machine import cpu_seconds, describe
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results"
 """In a checkout: where the last full runs are kept."""
+KINDS = ("speed", "peers", "accuracy", "security")
+"""In this order in the report; other kinds follow."""
 
 
 @dataclasses.dataclass
@@ -64,10 +66,12 @@ def write(file: Path, content: dict[str, Any]) -> None:
     part.replace(file)
 
 
-def load(kind: str, folder: Path = FOLDER) -> dict[str, Any] | None:
-    """The last result of a kind, or None."""
-    file = folder / f"{kind}.json"
-    if not file.exists():
-        return None
-    content: dict[str, Any] = json.loads(file.read_text())
-    return content
+def load_all(folder: Path = FOLDER) -> dict[str, dict[str, Any]]:
+    """All result files by name, in the order of `KINDS`, then by name. Files that say no kind are left out."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in sorted(folder.glob("*.json")):
+        content = json.loads(file.read_text())
+        if isinstance(content, dict) and (content.get("kind") or file.stem in KINDS):
+            found[file.stem] = {"kind": file.stem, **content}
+    order = {kind: i for i, kind in enumerate(KINDS)}
+    return dict(sorted(found.items(), key=lambda item: (order.get(item[1]["kind"], len(KINDS)), item[0])))

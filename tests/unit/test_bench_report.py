@@ -13,7 +13,7 @@ from test_bench_speed import row
 from pura_bench import results
 from pura_bench.peers.registry import QUOTED
 from pura_bench.report import figures
-from pura_bench.report.cli import KINDS, contents, report
+from pura_bench.report.cli import report
 from pura_bench.report.render import render, section
 from pura_bench.speed import fit
 
@@ -75,18 +75,17 @@ def peers_content() -> dict[str, Any]:
 def test_readme_says_what_the_result_files_say() -> None:
     """Run `pura bench report --readme README.md` after a new result."""
     text = (ROOT / "README.md").read_text("utf-8")
-    assert figures.put(text, figures.block(contents(results.FOLDER))) == text
+    assert figures.put(text, figures.block(results.load_all().values())) == text
 
 
 def test_the_report_is_rendered_from_the_same_files() -> None:
     html = (results.FOLDER / "report.html").read_text("utf-8")
-    for content in contents(results.FOLDER).values():
-        if content is not None:
-            assert content["machine"]["time"] in html
+    for content in results.load_all().values():
+        assert (content["machine"].get("time") or content["when"]) in html
 
 
 def test_block() -> None:
-    text = figures.block({"speed": speed_content(), "peers": peers_content(), "accuracy": None, "security": None})
+    text = figures.block([speed_content(), peers_content()])
     assert "| published \\* | 1,000 |" in text
     assert "| packed | 1,000 | 600 ms |" in text  # all cores before one worker
     assert "Gone: not measured, it does not install." in text
@@ -102,18 +101,18 @@ def security_content() -> dict[str, Any]:
     worse = {**verdict, "sar1": {"0.001": {**rate, "k": 1}}}
     arm = {"deployment": "plaintext scores", "attack": "best", "budget": 2000, "verdicts": [verdict]}
     return {
-        "machine": {"cpu": "a CPU"}, "command": "pura bench security", "when": "today",
+        "kind": "security", "machine": {"cpu": "a CPU"}, "command": "pura bench security", "when": "today",
         "arms": [{**arm, "attack": "other", "verdicts": [worse]}, arm],
         "transcripts": [{"transcript": "packed s1", "questions": 7, "matches": rate}],
     }  # fmt: skip
 
 
 def test_security_in_both() -> None:
-    text = figures.block({"security": security_content()})
+    text = figures.block([security_content()])
     assert "plaintext scores: the best of our attacks (best, 2,000 questions)" in text
     assert "75 % (20 to 90)" in text
     assert "Measured by `pura bench security`." in text
-    shown = section("security", security_content())
+    shown = section(security_content())
     assert shown.command == "pura bench security"
     assert shown.tables[0].rows[1] == ["plaintext scores", "best", "2,000", "0.500 (0.400 to 0.600)", "75 % (20 to 90)"]
     assert shown.tables[1].rows == [["packed s1", "7"]]
@@ -124,11 +123,12 @@ def test_accuracy_lines() -> None:
         return {"scale": scale, "pairs": {"accuracy": {"mean": mean}}, **more}
 
     content = {
-        "data_set": {"name": "LFW", "pairs": 1000}, "embedder": {"name": "sface"}, "policy": {"scale": 512},
+        "kind": "accuracy", "data_set": {"name": "LFW", "pairs": 1000},
+        "embedder": {"name": "sface"}, "policy": {"scale": 512},
         "rows": [at(None, 0.9942), at(256, 0.5, changed=9), at(512, 0.994, changed=1)],
         "encrypted": {"engine": "packed", "bits": 2048, "pairs": 20, "equal_to_plain_integers": 20},
     }  # fmt: skip
-    text = figures.block({"accuracy": content})
+    text = figures.block([content])
     assert "LFW, sface: 99.42 % right in floats, 99.40 % as templates (S = 512; 1 of 1,000 decisions changed)." in text
     assert "20 of 20 decisions equal plain integers" in text
 
@@ -154,7 +154,7 @@ def test_sizes() -> None:
 
 
 def test_html_holds_everything_and_loads_nothing() -> None:
-    html = render({"speed": speed_content(), "peers": peers_content(), "accuracy": None})
+    html = render([speed_content(), peers_content()])
     assert html.count("data:image/png;base64,") == 4
     assert "Other &lt;b&gt;" in html
     assert "no room" in html
@@ -168,12 +168,12 @@ def test_an_unknown_kind_becomes_tables() -> None:
         "kind": "load", "machine": MACHINE, "summary": ["fine"], "sample": 20,
         "sets": {"lfw": {"eer": 0.01, "folds": [{"fold": 1, "right": 0.99}, {"fold": 2, "right": 1.0}]}},
     }  # fmt: skip
-    shown = section("load", content)
+    shown = section(content)
     assert shown.notes == ["fine"]
     titles = {t.title: t for t in shown.tables}
     assert titles["sets: lfw"].rows == [["eer", "0.01"]]
     assert titles["sets: lfw: folds"].columns == ["fold", "right"]
-    given = section("load", {"tables": [{"title": "T", "columns": ["a"], "rows": [[1], [None]]}]})
+    given = section({"kind": "load", "tables": [{"title": "T", "columns": ["a"], "rows": [[1], [None]]}]})
     assert [t.rows for t in given.tables] == [[["1"], ["-"]]]
 
 
@@ -187,4 +187,13 @@ def test_report_command(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "peers" in (tmp_path / "report.html").read_text() + done.output
     assert "its figures are current" in CliRunner().invoke(report, args).output
-    assert KINDS == ("speed", "peers", "accuracy", "security")
+
+
+def test_files_in_order(tmp_path: Path) -> None:
+    for name, kind in (("views", "views"), ("accuracy-b", "accuracy"), ("accuracy-a", "accuracy"), ("speed", "speed")):
+        results.write(tmp_path / f"{name}.json", {"kind": kind})
+    results.write(tmp_path / "micro.json", {"figures": 1})
+    results.write(tmp_path / "security.json", {"arms": []})
+    found = results.load_all(tmp_path)
+    assert list(found) == ["speed", "accuracy-a", "accuracy-b", "security", "views"]
+    assert found["security"]["kind"] == "security"

@@ -9,13 +9,6 @@ import click
 from pura_bench import results
 from pura_bench.report import figures
 
-KINDS = ("speed", "peers", "accuracy", "security")
-
-
-def contents(folder: Path) -> dict[str, dict[str, object] | None]:
-    """The last result of each kind."""
-    return {kind: results.load(kind, folder) for kind in KINDS}
-
 
 @click.command()
 @click.option(
@@ -30,20 +23,19 @@ def contents(folder: Path) -> dict[str, dict[str, object] | None]:
 def report(folder: Path, out: Path | None, readme: Path | None) -> None:
     """One HTML file of all results, with plots, and the figures of README.
 
-    Reads speed.json, peers.json, accuracy.json and security.json; what is not there is left out.
+    Reads all result files of the folder: speed, peers, accuracy, security, and whatever else names its kind.
     """
-    found = contents(folder)
-    have = [kind for kind, content in found.items() if content is not None]
-    if not have:
+    found = results.load_all(folder)
+    if not found:
         raise click.ClickException(f"there is no result in {folder}")
     from pura_bench.report.render import render
 
     file = out or folder / "report.html"
-    file.write_text(render(found), "utf-8")
-    click.echo(f"{file}: {', '.join(have)}")
+    file.write_text(render(found.values()), "utf-8")
+    click.echo(f"{file}: {', '.join(found)}")
     if readme is not None:
         try:
-            changed = figures.update(readme, found)
+            changed = figures.update(readme, found.values())
         except ValueError as error:
             raise click.ClickException(f"{readme}: {error}") from error
         click.echo(f"{readme}: {'new figures' if changed else 'its figures are current'}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,26 @@ BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
 Row = dict[str, Any]
 
 
-def block(contents: Mapping[str, Row | None]) -> str:
+def block(contents: Iterable[Row]) -> str:
     """Markdown of all figures, between the markers."""
     parts = [BEGIN]
-    if (speed := contents.get("speed")) is not None:
-        parts += _speed(speed)
-    if (peers := contents.get("peers")) is not None:
-        parts += _peers(peers)
-    for kind, lines in (("accuracy", others.accuracy_lines), ("security", others.security_lines)):
-        if (content := contents.get(kind)) is not None:
-            command = content.get("machine", {}).get("command") or content.get("command")
-            parts += ["", *(f"- {line}" for line in lines(content)), "", f"Measured by `{command}`."]
+    for content in contents:
+        match content["kind"]:
+            case "speed":
+                parts += _speed(content)
+            case "peers":
+                parts += _peers(content)
+            case "accuracy":
+                parts += _lines(content, others.accuracy_lines(content))
+            case "security":
+                parts += _lines(content, others.security_lines(content))
     parts += ["", "More, with stages, memory and what was skipped: [docs/results/](docs/results).", END]
     return "\n".join(parts)
+
+
+def _lines(content: Row, lines: list[str]) -> list[str]:
+    command = content.get("machine", {}).get("command") or content.get("command")
+    return ["", *(f"- {line}" for line in lines), "", f"Measured by `{command}`."]
 
 
 def _machine(content: Row) -> str:
@@ -151,7 +158,7 @@ def put(text: str, figures: str) -> str:
     return head + figures + rest.partition(END)[2]
 
 
-def update(readme: Path, contents: Mapping[str, Row | None]) -> bool:
+def update(readme: Path, contents: Iterable[Row]) -> bool:
     """Put the figures into README; whether it changed."""
     before = readme.read_text("utf-8")
     after = put(before, block(contents))

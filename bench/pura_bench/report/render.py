@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
@@ -45,21 +45,21 @@ class Section:
     tables: list[Table]
 
 
-def render(contents: Mapping[str, Row | None]) -> str:
+def render(contents: Iterable[Row]) -> str:
     """The HTML of all results that there are."""
     source = resources.files("pura_bench.report").joinpath("report.html.j2").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    sections = [section(kind, content) for kind, content in contents.items() if content is not None]
+    sections = [section(content) for content in contents]
     return environment.from_string(source).render(sections=sections)
 
 
-def section(kind: str, content: Row) -> Section:
+def section(content: Row) -> Section:
     """What the report says about one result file.
 
     In a kind that it does not know `summary` (texts), `images` ([title, caption, data URI]) and `tables` ({title,
     columns, rows}) are shown as they are.
     """
-    machine = content.get("machine", {})
+    kind, machine = content["kind"], content.get("machine", {})
     images: list[tuple[str, str, str]] = [(t, c, uri) for t, c, uri in content.get("images", [])]
     if kind == "speed":
         images = plots.speed_plots(content) + images
@@ -79,7 +79,7 @@ def section(kind: str, content: Row) -> Section:
     else:
         tables = [*_given(content), *_anything("", content, top=True)]
     return Section(
-        TITLES.get(kind, kind),
+        TITLES.get(kind, kind.capitalize()) + (f": {content['data_set']['name']}" if kind == "accuracy" else ""),
         str(machine.get("command") or content.get("command", "")),
         _machine({"time": content.get("when"), **machine}),
         [line for line in content.get("summary", []) if isinstance(line, str)],
