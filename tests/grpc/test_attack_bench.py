@@ -103,6 +103,9 @@ def test_attack_bench_whole_path(stage: arms.Stage) -> None:
     assert "no claim of conformity" in page
     assert 'class="face"' not in report.render(data, stage.work, stage.cast, faces=False)
     assert str(stage.work) not in json.dumps(data)
+    text = report.markdown(data)
+    assert f"| {arms.STOLEN} | inversion | 0 | {VICTIMS} |" in text
+    assert str(stage.work) not in text
 
 
 def test_attack_bench_goes_on_after_it_was_stopped(stage: arms.Stage, tmp_path: Path) -> None:

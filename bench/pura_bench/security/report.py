@@ -35,10 +35,7 @@ def render(data: dict[str, Any], work: Path, cast: Cast, *, faces: bool) -> str:
     columns, pictures = _faces(rows, work, cast) if faces else ([], [])
     return environment.from_string(source).render(
         **{k: data[k] for k in ("when", "source", "victims", "known", "network", "threshold", "command", "critic")},
-        summary=[_summary(name, rows) for name in ORDER if any(r["deployment"] == name for r in rows)]
-        + _limits_summary(data)
-        + _transcript_summary(data)
-        + _share_summary(data),
+        summary=_in_a_minute(data, rows),
         claim=CLAIM,
         faces=pictures,
         face_columns=columns,
@@ -47,6 +44,53 @@ def render(data: dict[str, Any], work: Path, cast: Cast, *, faces: bool) -> str:
         tables=[t for t in _tables(data, rows) if t["rows"]],
         machine=" · ".join(f"{k}: {v}" for k, v in data["machine"].items()),
     )
+
+
+def markdown(data: dict[str, Any]) -> str:
+    """The numbers without any face, to be kept with a project."""
+    rows = sorted(data["arms"], key=_place)
+    head = ["who answers, and what", "best attack of those tried", "questions", "passes as the enrolled photo",
+            "as another photo", "fools the critic"]  # fmt: skip
+    top = _in_a_minute(data, rows)
+    lines = [
+        "# What each deployment leaks",
+        f"{data['source']}. {data['victims']} victims, {data['known']} photos of the attacker's people, "
+        f"{data['eigenfaces']} eigenfaces, network {data['network']}, critic {data['critic']}; deployments match at a "
+        f"cosine of {data['threshold']:.3f} (FMR 1e-3). {data['when']}.",
+        f"    {data['command']}",
+        f"{data['machine']['cpu']}, {data['machine']['cores']} cores.",
+        "Success at FMR 1e-3 with Wilson's 95 % intervals:",
+        _table(head, [[r[k] for k in ("deployment", "attack", "budget", "sar1", "sar2", "critic")] for r in top]),
+        CLAIM,
+        "## Every arm",
+        _table(
+            ["deployment", "attack", "questions", "n", "network", "similarity", "SAR-1 at 1e-2", "SAR-1 at 1e-3",
+             "SAR-2 at 1e-2", "SAR-2 at 1e-3", "accuracy", "answered by"],
+            [[r["deployment"], r["attack"], r["budget"], r["n"], *_verdict(v).values(), r["via"]]
+             for r in rows for v in r["verdicts"]],
+        ),
+    ]  # fmt: skip
+    for t in _tables(data, rows):
+        if t["rows"]:
+            lines += [f"## {t['title']}", t["text"], _table(t["head"], t["rows"])]
+    curves = [r for r in rows if r.get("curve")]
+    if curves:
+        lines.append("## Similarity against questions (median, quartiles)")
+        for r in curves:
+            points = ", ".join(f"{p['budget']}: {p['median']:.3f} ({p['low']:.3f}–{p['high']:.3f})" for p in r["curve"])
+            lines.append(f"{r['deployment']}, {r['attack']}, n = {r['n']}: {points}.")
+    return "\n\n".join(lines) + "\n"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    out = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    out += ["| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in rows]
+    return "\n".join(out)
+
+
+def _in_a_minute(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    known = [_summary(name, rows) for name in ORDER if any(r["deployment"] == name for r in rows)]
+    return known + _limits_summary(data) + _transcript_summary(data) + _share_summary(data)
 
 
 def _place(row: dict[str, Any]) -> tuple[int, str, int]:
