@@ -77,6 +77,9 @@ class Line:
 _FINISHING: set[asyncio.Task[None]] = set()
 """Readers of streams whose party is done."""
 
+FAREWELL_S = 5.0
+"""How long the side that failed waits until the other has closed the stream."""
+
 Read = Callable[[], Awaitable[bytes | None]]
 """The stream's next message, or None at its end."""
 Write = Callable[[bytes], Awaitable[None]]
@@ -90,19 +93,22 @@ async def converse(
     write: Write,
     typed: Callable[[Exception], PuraError],
     half_close: Callable[[], Awaitable[None]] | None = None,
+    farewell: Callable[[Exception], Awaitable[None]] | None = None,
 ) -> R:
     """Carry messages between a started party (`start`) and a stream until the party is done; its result.
 
     `typed` names what a stream raises. `half_close`, on the side that opened the stream, says that no more will be
     written; the stream is then read to its end in the background, because to stop reading would cancel it, and with it
-    what the other party still has to do. Cancelling this stops the party at its next step; either way its thread is
-    free when this returns. Raises what the party raises.
+    what the other party still has to do. `farewell`, on the other side, tells why the party failed; then the stream is
+    kept until the other side has closed it, so that nothing it writes meanwhile fails. Cancelling this stops the party
+    at its next step; either way its thread is free when this returns. Raises what the party raises.
     """
 
     async def reading() -> None:
         try:
             while (body := await read()) is not None:
-                line.deliver(body)
+                if not work.done():
+                    line.deliver(body)
             line.fail(ProtocolError(detail="the other side ended the session early"))
         except asyncio.CancelledError:
             line.fail(_stopped())
@@ -138,6 +144,15 @@ async def converse(
     except asyncio.CancelledError:
         line.fail(_stopped())
         await _ended(work)
+        raise
+    except Exception as error:
+        if farewell is not None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(FAREWELL_S):
+                    line.outbox.put_nowait(None)
+                    await writer
+                    await farewell(error)
+                    await asyncio.wait([reader])
         raise
     finally:
         if finished:

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 
 from pura.errors import NotAuthorised, Overloaded, PeerUnavailable, ProtocolError, PuraError
 from pura.params import PROTOCOL_VERSION, Params
-from pura.transport import Line, converse, start
+from pura.transport import FAREWELL_S, Line, converse, start
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb import pura_pb2_grpc
 from pura_server.backend import PeerBackend
@@ -22,7 +22,6 @@ from pura_server.tls import Fingerprint, caller
 
 EPOCH_BYTES = 16
 _OLD_SESSIONS_S = 30.0
-_HEARD_S = 5.0
 
 
 class PeerService(pura_pb2_grpc.PeerServicer):
@@ -79,10 +78,11 @@ class PeerService(pura_pb2_grpc.PeerServicer):
 
         async def work(call: Call) -> None:
             self._authenticate(call)
-            if self._epoch is None or self._epoch != dict(context.invocation_metadata() or ()).get(EPOCH_KEY):
-                raise PeerUnavailable("say hello first")
-            if len(self._lines) >= self._most:
-                raise Overloaded()
+            try:
+                self._admit(context)
+            except PuraError as error:
+                await _refuse(context, error)
+                raise
             line = Line(asyncio.get_running_loop())
             self._lines.add(line)
             try:
@@ -90,14 +90,13 @@ class PeerService(pura_pb2_grpc.PeerServicer):
             finally:
                 self._lines.discard(line)
 
-        async def telling(call: Call) -> None:
-            try:
-                await work(call)
-            except Exception as error:
-                await _tell(context, error if isinstance(error, PuraError) else PuraError())
-                raise
+        await self._calls.answer("Session", context, work, follow=True)
 
-        await self._calls.answer("Session", context, telling, follow=True)
+    def _admit(self, context: Context) -> None:
+        if self._epoch is None or self._epoch != dict(context.invocation_metadata() or ()).get(EPOCH_KEY):
+            raise PeerUnavailable("say hello first")
+        if len(self._lines) >= self._most:
+            raise Overloaded()
 
     async def _play(self, call: Call, line: Line) -> None:
         context = call.context
@@ -111,7 +110,7 @@ class PeerService(pura_pb2_grpc.PeerServicer):
 
         party = self._backend.session()
         work = start(party, line, self._pool, call.tally)
-        await converse(party, line, work, read, write, typed)
+        await converse(party, line, work, read, write, typed, farewell=lambda error: _tell(context, error))
 
     async def _end_sessions(self) -> None:
         """Whatever an earlier S1 began is over."""
@@ -128,10 +127,16 @@ class PeerService(pura_pb2_grpc.PeerServicer):
             raise NotAuthorised(detail="not the pinned certificate")
 
 
-async def _tell(context: Context, error: PuraError) -> None:
-    """Say why a session ends, and wait until S1 has heard it: a status alone is lost when S1 writes meanwhile."""
+async def _tell(context: Context, error: Exception) -> None:
+    """Say why a session ends, in the stream: a status alone is lost when S1 writes at the same moment."""
+    known = error if isinstance(error, PuraError) else PuraError()
+    await context.write(pb.Frame(error_code=known.code, error_message=str(known)))
+
+
+async def _refuse(context: Context, error: PuraError) -> None:
+    """The same for a session that does not begin; then wait until S1 has heard it."""
     with contextlib.suppress(Exception):
-        async with asyncio.timeout(_HEARD_S):
-            await context.write(pb.Frame(error_code=error.code, error_message=str(error)))
+        async with asyncio.timeout(FAREWELL_S):
+            await _tell(context, error)
             while isinstance(await context.read(), pb.Frame):
                 pass

@@ -258,6 +258,23 @@ async def test_errors_of_the_other_party(pair: Pair) -> None:
     assert pair.settled == 1
 
 
+async def test_a_refusal_while_s1_is_writing(pair: Pair) -> None:
+    """S2's party fails at the first message while S1 sends more: S1 hears why, and the connection stays."""
+    link = await pair.link()
+    await ready(link)
+
+    def talks() -> Rounds[None]:
+        yield from send(Word(b"raise"))
+        for _ in range(200):
+            yield from send(Word(b"x" * 20_000))
+        yield from receive(Word)
+
+    for _ in range(10):
+        with pytest.raises(MaterialUsed):
+            await ask(link, talks())
+    assert pair.states == [State.SETTLING, State.READY]
+
+
 async def test_a_peer_that_floods(pair: Pair) -> None:
     link = await pair.link()
     await ready(link)
