@@ -149,7 +149,7 @@ async def _gateway(
         for task in reversed(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        _end_threads(pool)
+        await _end_threads(pool)
         backend.close()
         questions.close()
 
@@ -192,7 +192,7 @@ async def _peer(
         yield drain
     finally:
         await server.stop(_LAST_CALLS_S)
-        _end_threads(pool)
+        await _end_threads(pool)
         backend.close()
 
 
@@ -231,12 +231,12 @@ def _listen(server: grpc.aio.Server, config: ServerConfig, insecure: bool) -> No
         raise BadConfig("listen: the address cannot be used", detail=str(error)) from None
 
 
-def _end_threads(pool: ThreadPoolExecutor) -> None:
-    """Parties end at their next step; one that is in the middle of a long one is not waited for."""
+async def _end_threads(pool: ThreadPoolExecutor) -> None:
+    """Parties end at their next step, told so by the loop; one in the middle of a long step is not waited for."""
     pool.shutdown(wait=False, cancel_futures=True)
     ends = time.monotonic() + _THREADS_S
-    for thread in pool._threads:
-        thread.join(max(0.0, ends - time.monotonic()))
-    if any(thread.is_alive() for thread in pool._threads):
-        logger().warning("stopped in the middle of a step")
-        os._exit(1)
+    while any(thread.is_alive() for thread in pool._threads):
+        if time.monotonic() > ends:
+            logger().warning("stopped in the middle of a step")
+            os._exit(1)
+        await asyncio.sleep(0.01)

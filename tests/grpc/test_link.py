@@ -130,7 +130,7 @@ class Pair:
             task.cancel()
         await asyncio.gather(*self.links, return_exceptions=True)
         await self.server.stop(0)
-        self.pool.shutdown()
+        await asyncio.to_thread(self.pool.shutdown)  # its parties end when the loop tells them
 
 
 async def until(what: Callable[[], bool], seconds: float = 10) -> None:
