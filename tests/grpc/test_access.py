@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from conftest import READY_S, Deployment, server_cli
+from server_pair import READY_S, Deployment, server_cli
 
 from pura.errors import NotAuthorised, PeerUnavailable, PuraError
 from pura.wire._pb import pura_pb2 as pb

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import grpc
 import pytest
-from conftest import Deployment
+from server_pair import Deployment
 
 from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import SystemRng

@@ -9,7 +9,7 @@ import time
 
 import grpc
 import pytest
-from conftest import Deployment
+from server_pair import Deployment
 
 from pura.errors import NotReady, PeerUnavailable
 from pura.store.check import check_folder

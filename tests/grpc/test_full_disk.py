@@ -6,7 +6,7 @@ import subprocess
 
 import grpc
 import pytest
-from conftest import ENGINES, Deployment
+from server_pair import ENGINES, Deployment
 
 from pura.wire._pb import pura_pb2 as pb
 from pura_client.gateway import typed

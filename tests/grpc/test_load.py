@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import urllib.request
 
-from conftest import Deployment
+from server_pair import Deployment
 
 from pura_bench import workload
 from pura_bench.load import Crowd, enrol

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from conftest import Deployment, server_cli
+from server_pair import Deployment, server_cli
 
 from pura.errors import NotReady, ParameterMismatch, PeerUnavailable
 from pura.ids import Party

@@ -9,7 +9,7 @@ import time
 
 import grpc
 import pytest
-from conftest import LABELS, Deployment
+from server_pair import LABELS, Deployment
 
 from pura.errors import NotReady, PeerUnavailable
 from pura.wire._pb import pura_pb2 as pb

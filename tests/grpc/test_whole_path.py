@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ENGINES, LABELS, Deployment, deploy
+from server_pair import ENGINES, LABELS, Deployment, deploy
 
 from pura.errors import UnknownLabel
 from pura.ids import Engine
