@@ -14,6 +14,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "security": ("pura_bench.security.cli:security", "Replays attacks against plaintext and encrypted deployments."),
     "report": ("pura_bench.report.cli:report", "One HTML file of all results, and the figures of README."),
     "micro": ("pura_bench.micro:main", "The primitives and one published query, beside phe."),
+    "views": ("pura_bench.views.__main__:main", "Whether each server's view can be told from a simulated one."),
+    "exactness": ("pura_bench.exactness:main", "Engine packed against plain integers, on galleries of all kinds."),
     "ot": ("pura_bench.ot:main", "OT extension: CPU for one OT on each side."),
 }
 """Name -> (module:attribute, help)."""
