@@ -58,13 +58,16 @@ def threshold_at(impostors: Floats, fmr: float) -> float:
     return float(np.nextafter(s[min(allowed, len(s) - 1)], np.inf))
 
 
-def impostor_scores(embeddings: Floats, people: Sequence[str]) -> Floats:
-    """The cosines of all pairs of unit embeddings of different people."""
+def impostor_scores(embeddings: Floats, people: Sequence[str], *, euclidean: bool = False) -> Floats:
+    """The score of all pairs of embeddings of different people: the cosine of unit vectors, or minus the distance."""
     e = np.asarray(embeddings, np.float32)
+    length2 = (e**2).sum(1)
     _, who = np.unique(np.asarray(people), return_inverse=True)
     out = []
     for i in range(0, len(e), 512):
         s = e[i : i + 512] @ e.T
+        if euclidean:
+            s = -np.sqrt(np.maximum(0, length2[i : i + 512, None] + length2 - 2 * s))
         rows = np.arange(i, min(i + 512, len(e)))
         out.append(s[(who[rows, None] != who[None, :]) & (rows[:, None] < np.arange(len(e))[None, :])])
     return np.concatenate(out)

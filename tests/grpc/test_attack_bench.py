@@ -28,6 +28,7 @@ class Linear:
     """The judge's side of the encoder."""
 
     name = "linear"
+    euclidean = False
 
     def __init__(self, embed: LinearEmbed) -> None:
         self._embed = embed

@@ -32,7 +32,7 @@ NOTHING = "no deployment"
 STOLEN_PICTURES = "stolen-plaintext-database-inversion-0.npy"
 SAME = 0.999
 VIA_SERVERS = "all questions through the server"
-VIA_FORMULA = "the plaintext computation that the servers were shown to equal"
+VIA_FORMULA = "the same computation in the clear; the servers' own answers are compared with it below and in the tests"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -239,6 +239,7 @@ def collect(stage: Any, names: list[str]) -> dict[str, Any]:
             j.network.name: {"impostor_pairs": j.pairs, **{f"{k:g}": round(v, 4) for k, v in j.thresholds.items()}}
             for j in stage.judges
         },
+        "unfinished": [name for name in names if not stage.has(name)],
         "arms": [r for r in rows if "verdicts" in r],
         "templates": [r for r in rows if "template_cosine" in r and "deployment" in r],
         "servers": [r for r in rows if "servers" in r],

@@ -23,18 +23,24 @@ from pura_bench.security.photos import Cast, Crops, Photos
 FMRS = (1e-2, 1e-3)
 CRITIC_PHOTOS = 400
 CRITIC_SIDE = 150
+CRITIC_PLACE = np.array([[1.59, 0, -14], [0, 1.59, -31]])
+"""From the ArcFace crop to the chip that dlib's network is trained on: eyes 56 pixels apart, a third from the top.
+99 % of 100 DevTrain pairs of LFW are told apart; merely enlarged, 87 %."""
 
 
 class Network(Protocol):
-    """Aligned crops (n, 112, 112, 3) to unit vectors, or to vectors whose cosine is a similarity."""
+    """Aligned crops (n, 112, 112, 3) to vectors that are compared by cosine, or by distance if `euclidean`."""
 
     name: str
+    euclidean: bool
 
     def __call__(self, crops: Crops) -> Floats: ...
 
 
 class Target:
     """The network that clients of the product use."""
+
+    euclidean = False
 
     def __init__(self, faces: FacePipeline) -> None:
         self.name, self._faces = faces.spec.name, faces
@@ -47,6 +53,7 @@ class Dlib:
     """dlib's face recognition ResNet v1 (Davis King; public domain)."""
 
     name = "dlib"
+    euclidean = True
 
     def __init__(self, folder: Path) -> None:
         import dlib
@@ -58,7 +65,9 @@ class Dlib:
 
         out = []
         for crop in crops:
-            chip = cv2.resize(crop, (CRITIC_SIDE, CRITIC_SIDE), interpolation=cv2.INTER_CUBIC)
+            chip = cv2.warpAffine(
+                crop, CRITIC_PLACE, (CRITIC_SIDE, CRITIC_SIDE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+            )
             out.append(np.array(self._net.compute_face_descriptor(chip)))
         return np.array(out)
 
@@ -67,7 +76,7 @@ class Kept:
     """A network whose embeddings are kept in a folder, so that a run that goes on need not make them again."""
 
     def __init__(self, network: Network, folder: Path) -> None:
-        self.name, self._network, self._folder = network.name, network, folder
+        self.name, self.euclidean, self._network, self._folder = network.name, network.euclidean, network, folder
 
     def __call__(self, crops: Crops) -> Floats:
         key = hashlib.sha256(np.ascontiguousarray(crops).tobytes()).hexdigest()[:24]
@@ -120,18 +129,28 @@ class Judge:
         """Thresholds are set on `known`; `embedded`: what the network makes of it, if that is known already."""
         self.network = network
         embeddings = network(known.crops) if embedded is None else embedded
-        impostors = impostor_scores(unit(embeddings), known.people)
+        impostors = impostor_scores(self._ready(embeddings), known.people, euclidean=network.euclidean)
         self.thresholds = {fmr: threshold_at(impostors, fmr) for fmr in FMRS}
         self.pairs = len(impostors)
-        self._enrolled, self._mates = unit(network(cast.enrolled.crops)), unit(network(cast.mates.crops))
+        self._enrolled, self._mates = network(cast.enrolled.crops), network(cast.mates.crops)
         one, other = cast.strangers
-        self._strangers = cosines(network(one.crops), network(other.crops))
+        self._strangers = self._scores(network(one.crops), network(other.crops))
+
+    def _ready(self, embeddings: Floats) -> Floats:
+        return embeddings if self.network.euclidean else unit(embeddings)
+
+    def _scores(self, a: Floats, b: Floats) -> Floats:
+        """The cosine, or minus the distance, of each row of a with the same row of b."""
+        if self.network.euclidean:
+            out: Floats = -np.linalg.norm(a - b, axis=1)
+            return out
+        return cosines(a, b)
 
     def verdict(self, pictures: Crops, rows: Sequence[int] | None = None) -> Verdict:
         """Of one reconstruction for each victim, or for the victims named."""
         at = np.arange(len(self._enrolled)) if rows is None else np.asarray(rows)
-        got = unit(self.network(pictures))
-        first, second = cosines(got, self._enrolled[at]), cosines(got, self._mates[at])
+        got = self.network(pictures)
+        first, second = self._scores(got, self._enrolled[at]), self._scores(got, self._mates[at])
         return Verdict(
             self.network.name,
             Band.of(first),

@@ -37,6 +37,7 @@ def render(data: dict[str, Any], work: Path, cast: Cast, *, faces: bool) -> str:
         **{k: data[k] for k in ("when", "source", "victims", "known", "network", "threshold", "command", "critic")},
         summary=_in_a_minute(data, rows),
         claim=CLAIM,
+        unfinished=_unfinished(data),
         faces=pictures,
         face_columns=columns,
         plot=_plot(rows),
@@ -62,6 +63,7 @@ def markdown(data: dict[str, Any]) -> str:
         "Success at FMR 1e-3 with Wilson's 95 % intervals:",
         _table(head, [[r[k] for k in ("deployment", "attack", "budget", "sar1", "sar2", "critic")] for r in top]),
         CLAIM,
+        *([text] if (text := _unfinished(data)) else []),
         "## Every arm",
         _table(
             ["deployment", "attack", "questions", "n", "network", "similarity", "SAR-1 at 1e-2", "SAR-1 at 1e-3",
@@ -80,6 +82,11 @@ def markdown(data: dict[str, Any]) -> str:
             points = ", ".join(f"{p['budget']}: {p['median']:.3f} ({p['low']:.3f}–{p['high']:.3f})" for p in r["curve"])
             lines.append(f"{r['deployment']}, {r['attack']}, n = {r['n']}: {points}.")
     return "\n\n".join(lines) + "\n"
+
+
+def _unfinished(data: dict[str, Any]) -> str:
+    """Which arms this run left out or did not finish; what there is of them is shown."""
+    return f"Left out or not finished in this run: {', '.join(data['unfinished'])}." if data["unfinished"] else ""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
