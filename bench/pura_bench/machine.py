@@ -31,10 +31,15 @@ def describe(seed: int | str | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "bigint": library(),
         "versions": versions,
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": " ".join([Path(sys.argv[0]).name, *map(_without_place, sys.argv[1:])]),
         "seed": seed,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _without_place(word: str) -> str:
+    """An absolute path says where this machine keeps things: only its last part is told."""
+    return Path(word).name if word.startswith("/") else word
 
 
 def _cpu_name() -> str:

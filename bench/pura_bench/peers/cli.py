@@ -14,7 +14,7 @@ from pura_bench.peers.measure import measure
 from pura_bench.peers.ours import OURS, measure_ours
 from pura_bench.peers.registry import PEERS, QUOTED
 from pura_bench.screen import wide
-from pura_bench.workload import make
+from pura_bench.workload import SCALE, make
 
 NAMES = tuple(peer.name for peer in PEERS)
 
@@ -63,7 +63,7 @@ def peers(
     console.print(table(rows))
     for text in [*verdicts(rows), *beside_quoted(rows)]:
         console.print(text, markup=False)
-    content = results.body("peers", seed, rows, load, probes=probes, quoted=list(QUOTED))
+    content = results.body("peers", seed, rows, load, scale=SCALE, probes=probes, quoted=list(QUOTED))
     console.print(f"seed {seed}; other programs used {load.others:.2f} cores during the run", highlight=False)
     if file is not None:
         results.write(file, content)

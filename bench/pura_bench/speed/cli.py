@@ -19,6 +19,7 @@ from pura_bench.screen import wide
 from pura_bench.speed import fit, plan
 from pura_bench.speed.measure import PLAINTEXT, Cell, measure
 from pura_bench.speed.network import NETWORKS
+from pura_bench.workload import SCALE
 
 ENGINES = (plan.PACKED, plan.PUBLISHED, PLAINTEXT)
 SIZES = (1000, 10_000)
@@ -102,7 +103,7 @@ def speed(
             bar.advance(task)
     rows += fit.extrapolate(rows, SIZES) if not entries else []
     costs, ratios = fit.per_entry(rows), fit.ratios(rows)
-    content = results.body("speed", seed, rows, load, failed=failed, per_entry=costs, ratios=ratios)
+    content = results.body("speed", seed, rows, load, scale=SCALE, failed=failed, per_entry=costs, ratios=ratios)
     for table in (_rows(rows), _costs(costs)):
         console.print(table)
     for one in ratios:

@@ -55,6 +55,7 @@ def extrapolate(rows: list[Row], sizes: tuple[int, ...]) -> list[Row]:
                     "from": [low["M"], high["M"]],
                     **{name: low[name] + ahead * (high[name] - low[name]) for name in _COSTS},
                     "bytes_client": high["bytes_client"],
+                    "other_load_cores": max(low.get("other_load_cores", 0.0), high.get("other_load_cores", 0.0)),
                     "exact": None,
                     "stages": [],
                 }
