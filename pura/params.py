@@ -14,6 +14,8 @@ from pura.ids import Engine, KeyId
 
 PROTOCOL_VERSION = 1
 MAX_TOP_K = 10
+DEFAULT_SCALE = 128
+"""S of a new collection (docs/decisions/0011)."""
 POLICY = ("tau", "top_k", "lockout_tau", "lockout_limit")
 """What may change without a new enrolment."""
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from pura.crypto.encoding import Template, distance2, quantise
 from pura.ids import KeyId
-from pura.params import Params, tau_from_cosine
+from pura.params import DEFAULT_SCALE, Params, tau_from_cosine
 
-SCALE = 512
+SCALE = DEFAULT_SCALE
 THRESHOLD = 0.5
 """The least cosine that matches. Random unit vectors stay below it: 10,000 of length 128 come to 0.4."""
 _NOISE = 0.75

@@ -20,7 +20,7 @@ import click
 from pura import policy as policies
 from pura.errors import BadConfig, PuraError
 from pura.ids import Engine, Party
-from pura.params import Metric
+from pura.params import DEFAULT_SCALE, Metric
 from pura_server import config as server_config
 
 NOT_FINE, ERROR = 1, 2
@@ -99,7 +99,7 @@ def cli(context: click.Context, config: Path | None, insecure: bool) -> None:
     "--engine", type=click.Choice([one.value for one in Engine]), default=Engine.PACKED.value, show_default=True
 )
 @click.option("--dimension", type=int, default=128, show_default=True, help="Length of an embedding.")
-@click.option("--scale", type=int, default=512, show_default=True, help="Length of a quantised unit vector.")
+@click.option("--scale", type=int, default=DEFAULT_SCALE, show_default=True, help="Length of a quantised unit vector.")
 @click.option(
     "--metric", type=click.Choice([one.value for one in Metric]), default=Metric.COSINE.value, show_default=True
 )

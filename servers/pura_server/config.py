@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pura.crypto.paillier import PublicKey
 from pura.errors import BadConfig, OutOfRange
 from pura.ids import Engine, Party
-from pura.params import MAX_TOP_K, Metric, Params, tau_from_cosine, tau_from_distance
+from pura.params import DEFAULT_SCALE, MAX_TOP_K, Metric, Params, tau_from_cosine, tau_from_distance
 
 _ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 
@@ -75,7 +75,7 @@ class Collection(_Section):
 
     engine: Engine = Engine.PACKED
     dimension: int = 128
-    scale: int = 512
+    scale: int = DEFAULT_SCALE
     metric: Metric = Metric.COSINE
     radius: float = 1.0
     sigma: int = 40

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from pura.crypto.keys import load_public
 from pura.ids import Engine
-from pura.params import tau_from_cosine
+from pura.params import DEFAULT_SCALE, tau_from_cosine
 from pura_client import config as client_config
 from pura_server import config as server_config
 from pura_server.cli import cli
@@ -52,7 +52,7 @@ def test_init_writes_a_deployment(tmp_path: Path) -> None:
     pk = load_public(client.public_key)
     params = s1.collection.params(pk)
     assert params.agreement == s2.collection.params(pk).agreement
-    assert (params.engine, params.tau) == (Engine.PACKED, tau_from_cosine(0.425, 512))
+    assert (params.engine, params.tau) == (Engine.PACKED, tau_from_cosine(0.425, DEFAULT_SCALE))
     assert (s1.listen, s2.listen) == ("0.0.0.0:7701", "0.0.0.0:7702")
     assert (s1.peer.address, client.server) == ("other.example:7702", "faces.example:7701")
     assert len(client.label_key_bytes()) == 32

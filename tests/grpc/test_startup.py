@@ -101,7 +101,7 @@ def test_a_data_folder_of_other_parameters(plain: Deployment) -> None:
     folder = plain.folder / "s1" / "data"
     with SqliteStore.open(folder, role=Party.S1, agreement=p.storage, key_id=p.key_id, block_bytes=512):
         pass
-    plain.edit("s1", lambda text: text.replace("scale = 512", "scale = 256"))
+    plain.edit("s1", lambda text: text.replace("scale = 128", "scale = 256"))
     refused(plain.s1, "parameter_mismatch")
 
 

@@ -20,6 +20,7 @@ from pura.errors import BadConfig, PuraError
 from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE, DetectorSpec, EmbedderSpec
 from pura.ids import Engine
+from pura.params import DEFAULT_SCALE
 from pura.policy import Policy
 from pura_bench import results
 from pura_bench.accuracy import attributes, datasets, encrypted, evaluate
@@ -31,7 +32,9 @@ from pura_bench.accuracy.fit import fit
 @click.command()
 @click.option("--data", default="orl", show_default=True, help=f"One of {', '.join(datasets.FORMS)}.")
 @click.option("--fmr", default=1e-4, show_default=True, help="Wanted false match rate, for the threshold.")
-@click.option("--scale", default=512, show_default=True, type=click.IntRange(16, 4096), help="S of the policy.")
+@click.option(
+    "--scale", default=DEFAULT_SCALE, show_default=True, type=click.IntRange(16, 4096), help="S of the policy."
+)
 @click.option("--policy", type=click.Path(path_type=Path), help="Use this threshold; none is fitted.")
 @click.option("--write-policy", type=click.Path(path_type=Path), help="Write the fitted threshold here.")
 @click.option("--attributes", "altered", default=100, show_default=True, help="Pairs in the invariance table; 0: none.")

@@ -210,7 +210,7 @@ def prepared(
     how many entries there are.
     """
     entries, dimension = load.gallery.shape
-    family = f"{engine.value}-{bits}-{dimension}-{seed}"
+    family = f"{engine.value}-{bits}-{dimension}-{SCALE}-{seed}"
     folder = work / f"{family}-{entries}"
     done = folder / "enrolled"
     if done.exists():
