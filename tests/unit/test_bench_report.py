@@ -109,8 +109,7 @@ def security_content() -> dict[str, Any]:
 
 def test_security_in_both() -> None:
     text = figures.block([security_content()])
-    assert "plaintext scores: the best of our attacks (best, 2,000 questions)" in text
-    assert "75 % (20 to 90)" in text
+    assert "| plaintext scores | best | 2,000 | 75 % (20 to 90) |" in text
     assert "Measured by `pura bench security`." in text
     shown = section(security_content())
     assert shown.command == "pura bench security"

@@ -7,6 +7,8 @@ from typing import Any
 
 Row = dict[str, Any]
 Rows = list[list[str]]
+NOTHING = "no deployment"
+"""What the security bench calls the floor and the ceiling: no attack at all."""
 
 
 def accuracy_parts(content: Row) -> list[tuple[str, Rows, str]]:
@@ -56,16 +58,15 @@ def security_rows(content: Row) -> Rows:
     return out
 
 
-def security_lines(content: Row) -> list[str]:
-    """The best attack on each deployment, by the first network."""
+def security_best(content: Row) -> Rows:
+    """The best attack on each deployment, by the first network: deployment, attack, questions, share accepted."""
     best: dict[str, Row] = {}
     for row in content["arms"]:
         known = best.get(row["deployment"])
-        if known is None or _accepted(row) > _accepted(known):
+        if row["deployment"] != NOTHING and (known is None or _accepted(row) > _accepted(known)):
             best[row["deployment"]] = row
     return [
-        f"{name}: the best of our attacks ({row['attack']}, {row['budget']:,} questions) makes a face that is taken "
-        f"for the person enrolled in {_share(row['verdicts'][0]['sar1']['0.001'])} of cases at FMR 1e-3."
+        [name, row["attack"], f"{row['budget']:,}", _share(row["verdicts"][0]["sar1"]["0.001"])]
         for name, row in best.items()
     ]
 
