@@ -28,6 +28,7 @@ SIZES = (1000, 10_000)
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Small galleries: some 2 minutes on 2 cores.")
+@click.option("--core", is_flag=True, help="What README quotes: some 15 minutes on 2 cores.")
 @click.option("--engine", "engines", type=click.Choice(ENGINES), multiple=True, help="With --entries; default: all.")
 @click.option(
     "--entries", type=click.IntRange(1, 1_000_000), multiple=True, help="Measure these sizes of gallery only."
@@ -55,6 +56,7 @@ SIZES = (1000, 10_000)
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the rows here too.")
 def speed(
     quick: bool,
+    core: bool,
     engines: tuple[str, ...],
     entries: tuple[int, ...],
     dimensions: tuple[int, ...],
@@ -68,17 +70,17 @@ def speed(
 ) -> None:
     """Both engines and the plaintext limit in one run, in two real server processes.
 
-    Without options the full run, which takes more than an hour; --quick for a look; --entries for sizes of your own.
-    cpu_s_s1 and cpu_s_s2 are the CPU seconds of each server and its workers from question to answer, cpu_s_offline
-    what both spend afterwards until their offline material is full again, wall_s what the client waits, label included.
-    Every answer is compared with plain integers. lan is 0.5 ms there and back, wan 20 ms and 100 Mbit/s, by a relay
-    that really waits, on the links from client to S1 and from S1 to S2.
+    Without options the full run, which takes more than an hour; --core for its main rows; --quick for a look; --entries
+    for sizes of your own. cpu_s_s1 and cpu_s_s2 are the CPU seconds of each server and its workers from question to
+    answer, cpu_s_offline what both spend afterwards until their offline material is full again, wall_s what the client
+    waits, label included. Every answer is compared with plain integers. lan is 0.5 ms there and back, wan 20 ms and 100
+    Mbit/s, by a relay that really waits, on the links from client to S1 and from S1 to S2.
     """
     if entries:
         lengths = [int(b) for b in bits]
         cells = plan.custom(engines or ENGINES, entries, dimensions, lengths, workers, networks, probes)
     else:
-        cells = plan.quick() if quick else plan.full()
+        cells = plan.quick() if quick else plan.core() if core else plan.full()
     console = wide()
     rows: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []

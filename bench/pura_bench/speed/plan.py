@@ -24,6 +24,15 @@ def quick() -> list[Cell]:
     ]
 
 
+def core() -> list[Cell]:
+    """What README quotes, and what it is compared with; some 15 minutes."""
+    cells = [Cell(PUBLISHED, m, probes=2, stages=m == 100) for m in (1, 10, 100)]
+    cells += [Cell(PLAINTEXT, m, probes=8) for m in (1000, 10_000)]
+    cells += [Cell(PACKED, 1000, 512, 2048, workers=1), Cell(PACKED, 1000, 128, 3072, workers=1)]
+    cells += [Cell(PACKED, m, workers=1, stages=m >= 100) for m in (1, 100, 1000, 10_000)]
+    return cells + [Cell(PACKED, 1000, workers=w, network=n) for w, n in ((0, "loopback"), (1, "lan"), (1, "wan"))]
+
+
 def full() -> list[Cell]:
     """Everything: both lengths of keys and of templates, 1 to 10,000 entries, one worker and all, three networks.
 
