@@ -23,6 +23,7 @@ from pura.errors import (
 from pura.ids import Handle
 from pura.rounds import run_pair, send
 from pura_server.packed.change import MAX_LABEL
+from pura_server.packed.gateway import ECHOES
 from pura_server.packed.offline import Kind
 from pura_server.packed.wire import Commit
 
@@ -244,3 +245,17 @@ def test_base_ots_are_renewed_when_many_forks_were_made(pair: Pair, monkeypatch:
     assert pair.s1._ends is not before
     assert pair.s2.levels()["packs"] == 0
     pair.check(ys[0])
+
+
+def test_a_slow_line_is_measured_and_gets_larger_groups(tmp_path: Path) -> None:
+    """The clock is read before and after the echoes: 10 ms a round."""
+    times = iter([0.0, 0.0, ECHOES * 0.01])
+    pair = Pair(tmp_path, dimension=D, tau=NEAR, packs=0, light_packs=0, clock=lambda: next(times, 1.0))
+    pair.connect()
+    pair.enroll(templates(pair.params, 60))
+    pair.check(templates(pair.params, 1)[0])
+    slow = pair.tally.rounds
+    pair.s1._round_s = 0.0
+    pair.check(templates(pair.params, 1)[0])
+    assert slow < 0.7 * pair.tally.rounds
+    pair.close()

@@ -266,9 +266,9 @@ def rounds(contest: Contest) -> int:
     return each * (1 + steps * (steps + 1) // 2 + (lists.bit_length() - 1) * (1 + steps))
 
 
-AND_OCTET_S = 8 * 1.5e-6
-"""What eight ANDs cost a server, most of it offline: two OTs each, and a little online."""
-TRANSFER_S = 1.5e-6
+AND_OCTET_S = 2e-6
+"""What eight ANDs cost a server, most of it offline: two OTs of 50 ns each, and a little online."""
+TRANSFER_S = 0.4e-6
 
 
 def best_fan_in(candidates: int, bits: int, round_s: float) -> int:
