@@ -14,12 +14,14 @@ Row = dict[str, Any]
 
 
 def block(contents: Iterable[Row]) -> str:
-    """Markdown of all figures, between the markers."""
+    """Markdown of all figures, between the markers. Of several runs of speed the first is quoted."""
     parts = [BEGIN]
+    speed = False
     for content in contents:
         match content["kind"]:
-            case "speed":
+            case "speed" if not speed:
                 parts += _speed(content)
+                speed = True
             case "peers":
                 parts += _peers(content)
             case "accuracy":
