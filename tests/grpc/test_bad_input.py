@@ -150,7 +150,7 @@ def test_a_template_that_is_too_large(running: Deployment, stub: GatewayStub) ->
     huge = engines.encrypt_template(
         running.pk,
         running.params,
-        [400] * running.params.dimension,
+        [running.params.scale] * running.params.dimension,
         SystemRng(),  # type: ignore[arg-type]
     )
     bad = pb.Enrolment(enrolment_id=secrets.token_bytes(16), label=b"x", ciphertexts=huge)
