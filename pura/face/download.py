@@ -130,7 +130,9 @@ def _watch(process: subprocess.Popen[bytes], wheel: Wheel, folder: Path) -> None
 
 def _written(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # pip moves files while we look
-            total += path.stat().st_size if path.is_file() else 0
+    # pip moves files and removes folders while we look: os.walk passes over folders that are gone
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.stat(os.path.join(where, name)).st_size
     return total
