@@ -7,12 +7,16 @@ peer backend (S2) gives the other party of any operation; its first message says
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from pura.errors import PuraError
 from pura.ids import ClientId, EnrolmentId, Handle, RequestId
 from pura.rounds import Rounds
+
+MAX_LABEL = 4096
+"""Bytes of an entry's label."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +27,12 @@ class NewEntry:
     client: ClientId
     label: bytes
     ciphertexts: bytes
+
+    @property
+    def digest(self) -> bytes:
+        """What the enrolment id stands for: a second enrolment under the same id must have the same digest."""
+        parts = (self.client.encode(), self.label, self.ciphertexts)
+        return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,6 @@ its share. These protocols have no check of a template's norm: whoever may enrol
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -32,9 +31,8 @@ from pura.protocols.published.identify import Entry, identify_s1, identify_s2
 from pura.protocols.published.side import VALUE_BITS, Observer, Side
 from pura.rounds import Rounds, receive, send
 from pura.store import base
-from pura_server.backend import Answer, NewEntry, Query
+from pura_server.backend import MAX_LABEL, Answer, NewEntry, Query
 
-MAX_LABEL = 4096
 MAX_ENTRIES = 1 << 20
 REFILL_STEP = 8
 """Tuples made in one piece of offline work: 6 ms at 2048 bits."""
@@ -143,7 +141,7 @@ class PublishedGateway:
 
     def _admit(self, item: NewEntry, new: dict[EnrolmentId, base.Entry]) -> Handle:
         """The handle of an enrolment, old or new; a new one is put into `new`."""
-        digest = digest_of(item)
+        digest = item.digest
         known = new.get(item.enrolment_id) or self._store.by_enrolment_id(item.enrolment_id)
         if known is not None:
             if known.digest != digest:
@@ -249,12 +247,6 @@ class PublishedPeer:
             self._work.clear()
             while not self._stop.is_set() and self._side.refill(REFILL_STEP):
                 pass
-
-
-def digest_of(item: NewEntry) -> bytes:
-    """What an enrolment id stands for: a second enrolment under the same id must have the same digest."""
-    parts = (item.client.encode(), item.label, item.ciphertexts)
-    return hashlib.sha256(b"".join(len(part).to_bytes(8, "big") + part for part in parts)).digest()
 
 
 def _alone(work: Callable[[], T]) -> Rounds[T]:

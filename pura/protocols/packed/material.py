@@ -102,6 +102,13 @@ def provide(ends: Ends, need: Need, rng: Rng) -> Rounds[Material]:
     return Material((a, b, c), (k0, k1), (choices, pads))
 
 
+def complete(stock: Material, ends: Ends, label: bytes, need: Need, rng: Rng) -> Rounds[None]:
+    """Make what a stock lacks of `need`, if anything, in the fork of this label; the same at both servers."""
+    lacks = stock.lacks(need)
+    if lacks != Need():
+        stock.take_over((yield from provide(ends.fork(label), lacks, rng)))
+
+
 def provide_chosen(ends: Ends, choices: Bits, rng: Rng) -> Rounds[tuple[Bits, Pads]]:
     """The receiver's end of OTs with these choices, one in a byte: the choices and the pads received."""
     parts, at = [], 0

@@ -60,37 +60,40 @@ class Targets:
         return len(self.handles)
 
 
+class _Once:
+    """What is used once."""
+
+    _used = False
+
+    def use(self) -> None:
+        """Raises `MaterialUsed` the second time."""
+        if self._used:
+            raise MaterialUsed()
+        self._used = True
+
+    @property
+    def used(self) -> bool:
+        """Whether it was."""
+        return self._used
+
+
 @dataclasses.dataclass(repr=False)
-class PackS1:
+class PackS1(_Once):
     """S1's side. `sent`: the blocks whose product S2 has."""
 
     masks: Masks
     cross: CrossReceiver
     stock: Material
     sent: set[BlockVersion] = dataclasses.field(default_factory=set)
-    used: bool = False
-
-    def use(self) -> None:
-        """Raises `MaterialUsed` the second time."""
-        if self.used:
-            raise MaterialUsed()
-        self.used = True
 
 
 @dataclasses.dataclass(repr=False)
-class PackS2:
+class PackS2(_Once):
     """S2's side."""
 
     cross: CrossSender
     stock: Material
     products: dict[BlockVersion, Z] = dataclasses.field(default_factory=dict)
-    used: bool = False
-
-    def use(self) -> None:
-        """Raises `MaterialUsed` the second time."""
-        if self.used:
-            raise MaterialUsed()
-        self.used = True
 
 
 @message

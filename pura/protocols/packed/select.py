@@ -27,8 +27,6 @@ from pura.rounds import Rounds, exchange
 
 Pads = NDArray[np.uint8]
 
-KEY_OCTETS = 4
-"""A key has at most 31 bits."""
 _PAD = np.dtype([("handle", "<u8"), ("key", "<u4"), ("unused", "<u4")])
 _MASKED = np.dtype([("handle", "<u8"), ("key", "<u4")])
 

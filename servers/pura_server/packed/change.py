@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 
@@ -19,21 +18,14 @@ from pura.protocols.packed.pack import norms_s1, norms_s2
 from pura.protocols.packed.side import Side
 from pura.rounds import Rounds, receive, send
 from pura.store.base import TXN_BYTES, BlockUpdate, Change, Entry, Store
-from pura_server.backend import NewEntry
+from pura_server.backend import MAX_LABEL, NewEntry
 from pura_server.packed.gallery import NORM_BYTES, View
 from pura_server.packed.settle import commit_s1, commit_s2
 from pura_server.packed.state import Pictures, dump_handles, load_handles
 from pura_server.packed.wire import AddOpen, EraseOpen, Places
 
-MAX_LABEL = 4096
 PLACE = np.dtype([("handle", ">u8"), ("block", ">u8"), ("slot", ">u8")])
 Outcome = Handle | PuraError
-
-
-def digest_of(item: NewEntry) -> bytes:
-    """What an enrolment id stands for: a second enrolment under the same id must have the same digest."""
-    parts = (item.client.encode(), item.label, item.ciphertexts)
-    return hashlib.sha256(b"".join(len(p).to_bytes(8, "big") + p for p in parts)).digest()
 
 
 def sift(side: Side, store: Store, items: Sequence[NewEntry]) -> tuple[list[Outcome | None], dict[int, list[Z]]]:
@@ -45,7 +37,7 @@ def sift(side: Side, store: Store, items: Sequence[NewEntry]) -> tuple[list[Outc
         known = store.by_enrolment_id(item.enrolment_id)
         outcome: Outcome | None = None
         if known is not None:
-            outcome = known.handle if known.digest == digest_of(item) else EnrolmentConflict()
+            outcome = known.handle if known.digest == item.digest else EnrolmentConflict()
         elif item.enrolment_id in ids:
             outcome = EnrolmentConflict("the same enrolment id appears twice in one request")
         elif len(item.label) > MAX_LABEL:
@@ -89,7 +81,7 @@ def add_s1(
                 Entry(
                     handle=h,
                     enrolment_id=items[order[k]].enrolment_id,
-                    digest=digest_of(items[order[k]]),
+                    digest=items[order[k]].digest,
                     label=items[order[k]].label,
                     body=items[order[k]].ciphertexts,
                     client=items[order[k]].client,

@@ -20,7 +20,7 @@ from pura.params import Params
 from pura.protocols.packed.extension import Ends, setup
 from pura.protocols.packed.lockout import Ledger
 from pura.protocols.packed.match import contest_for, match_s1, need_for
-from pura.protocols.packed.material import provide
+from pura.protocols.packed.material import complete
 from pura.protocols.packed.pack import PackS1, give_products, make_s1, parts_of
 from pura.protocols.packed.tournament import Need, best_fan_in
 from pura.protocols.parallel import Workers
@@ -178,9 +178,7 @@ class PackedGateway:
         """A pack with at least this stock: the one given, or a new one."""
         if pack is None:
             return (yield from make_s1(self._side, ends.fork(label), need))
-        lacks = pack.stock.lacks(need)
-        if lacks != Need():
-            pack.stock.take_over((yield from provide(ends.fork(label), lacks, self._side.rng)))
+        yield from complete(pack.stock, ends, label, need, self._side.rng)
         return pack
 
     # --- offline work ---------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pura.params import Params
 from pura.protocols.packed.extension import Ends, setup
 from pura.protocols.packed.lockout import Ledger
 from pura.protocols.packed.match import contest_for, match_s2, need_for
-from pura.protocols.packed.material import provide
+from pura.protocols.packed.material import complete, provide
 from pura.protocols.packed.pack import PackS2, make_s2, parts_of, take_products
 from pura.protocols.packed.tournament import MAX_FAN_IN, Need
 from pura.protocols.parallel import Workers
@@ -125,9 +125,7 @@ class PackedPeer:
         """See `PackedGateway._complete`."""
         if pack is None:
             return (yield from make_s2(self._side, ends.fork(label), need))
-        lacks = pack.stock.lacks(need)
-        if lacks != Need():
-            pack.stock.take_over((yield from provide(ends.fork(label), lacks, self._side.rng)))
+        yield from complete(pack.stock, ends, label, need, self._side.rng)
         return pack
 
     def _stock_up(self, opening: RefillOpen) -> Rounds[None]:
