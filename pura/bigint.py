@@ -31,6 +31,7 @@ __all__ = [
     "invert_many",
     "is_prime",
     "library",
+    "many_from_bytes",
     "multi_power",
     "power",
     "power_many",
@@ -48,6 +49,11 @@ def library() -> str:
 def from_bytes(raw: bytes) -> Z:
     """The big-endian integer in `raw`."""
     return Z(int.from_bytes(raw, "big"))
+
+
+def many_from_bytes(raw: bytes, size: int) -> list[Z]:
+    """The big-endian integers of `size` bytes each that lie in `raw` one behind the other."""
+    return [from_bytes(raw[i : i + size]) for i in range(0, len(raw), size)]
 
 
 def to_bytes(x: Integer, length: int) -> bytes:

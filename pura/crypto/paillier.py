@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
-from pura.bigint import FixedBase, Integer, Z, from_bytes, gcd, power, product, to_bytes
+from pura.bigint import FixedBase, Integer, Z, gcd, many_from_bytes, power, product, to_bytes
 from pura.crypto.rng import Rng
 from pura.errors import BadKeyFile, MalformedCiphertext, OutOfRange
 from pura.ids import KeyId
@@ -169,7 +169,7 @@ class PublicKey:
         size = self.ciphertext_bytes
         if len(raw) != count * size:
             raise MalformedCiphertext(detail=f"{len(raw)} bytes for {count} ciphertexts")
-        cs = [from_bytes(raw[i : i + size]) for i in range(0, len(raw), size)]
+        cs = many_from_bytes(raw, size)
         self.validate(cs)
         return cs
 

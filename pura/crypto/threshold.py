@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from pura.bigint import Integer, Z, from_bytes, gcd, invert, is_prime, power, power_many, to_bytes
+from pura.bigint import Integer, Z, gcd, invert, is_prime, many_from_bytes, power, power_many, to_bytes
 from pura.crypto.paillier import PublicKey, strength_for
 from pura.crypto.rng import Rng
 from pura.errors import MalformedCiphertext, WrongKey
@@ -80,7 +80,7 @@ def load_partials(pk: PublicKey, raw: bytes, count: int) -> list[Z]:
     size = pk.n_bits // 8
     if len(raw) != size * count:
         raise MalformedCiphertext(detail=f"{len(raw)} bytes for {count} partial decryptions")
-    us = [from_bytes(raw[i : i + size]) for i in range(0, len(raw), size)]
+    us = many_from_bytes(raw, size)
     if any(not 0 < u < pk.n for u in us):
         raise MalformedCiphertext(detail="partial decryption out of range")
     return us

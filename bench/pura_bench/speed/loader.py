@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.bigint import from_bytes
+from pura.bigint import many_from_bytes
 from pura.crypto.encoding import ColumnLayout
 from pura.crypto.rng import Rng, SystemRng
 from pura.ids import ClientId, EnrolmentId, Handle, TxnId
@@ -69,7 +69,7 @@ def changes(s1: Parts, rows: NDArray[np.int64], labels: Sequence[bytes], rng: Rn
         new = [s1.pk.encrypt(plain, rng) for plain in sums]
         if block in blocks:
             held = bytes(read_block(blocks[block]))
-            old = [from_bytes(held[i : i + size]) for i in range(0, len(held), size)]
+            old = many_from_bytes(held, size)
             new = [g * e % s1.pk.n2 for g, e in zip(old, new, strict=True)]
         updates.append(BlockUpdate(block, int.from_bytes(txn[:7], "big"), s1.pk.dump_many(new)))
     first, second = [], []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.bigint import Z, from_bytes, power
+from pura.bigint import Z, many_from_bytes, power
 from pura.crypto.encoding import unpack_slots
 from pura.crypto.threshold import combine_many, load_partials
 from pura.ids import Party
@@ -146,7 +146,7 @@ def _octets(seen: Seen, name: str, raw: bytes) -> None:
 def _closed(seen: Seen, side: Side, name: str, raw: bytes) -> None:
     """Ciphertexts that stay closed: their residue modulo N, to 128 bits."""
     size = side.pk.ciphertext_bytes
-    cs = [from_bytes(raw[i : i + size]) for i in range(0, len(raw), size)]
+    cs = many_from_bytes(raw, size)
     seen.once[f"{name.split('.')[0]}.c"] += [int(c) for c in cs]
     _octets(seen, f"{name}.c", b"".join((int(c) % (1 << 128)).to_bytes(16, "little") for c in cs))
 

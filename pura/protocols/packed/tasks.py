@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
-from pura.bigint import SubsetTable, Z, columns, digits_for, from_bytes, invert, multi_power, power, signed_digits
+from pura.bigint import SubsetTable, Z, columns, digits_for, invert, many_from_bytes, multi_power, power, signed_digits
 from pura.crypto.paillier import PublicKey
 from pura.errors import MalformedCiphertext
 
@@ -156,7 +156,7 @@ class Product:
         raw, size = self.reader(), self.ciphertext_bytes
         if len(raw) != size * len(self.exponents):
             raise MalformedCiphertext(detail="a block does not have D ciphertexts")
-        return [from_bytes(raw[i : i + size]) for i in range(0, len(raw), size)]
+        return many_from_bytes(raw, size)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)

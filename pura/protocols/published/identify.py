@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from pura.bigint import Z, from_bytes, invert_many, to_bytes
+from pura.bigint import Z, invert_many, many_from_bytes, to_bytes
 from pura.crypto.threshold import combine, dump_partials, load_partials
 from pura.errors import OutOfRange
 from pura.ids import Handle
@@ -60,7 +60,7 @@ class Entry:
 
     def coordinates(self, size: int) -> list[Z]:
         """[y_j]; the body was validated when it was enrolled. `size` is the bytes of a ciphertext."""
-        return [from_bytes(self.body[i : i + size]) for i in range(0, len(self.body), size)]
+        return many_from_bytes(self.body, size)
 
 
 def mask_bits(params: Params) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from pura.bigint import Z, from_bytes
+from pura.bigint import Z, many_from_bytes
 from pura.errors import EnrolmentConflict, InvalidTemplate, MalformedCiphertext, ProtocolError, PuraError
 from pura.ids import BlockId, ClientId, EnrolmentId, Handle, TxnId
 from pura.protocols.packed.blocks import Term, rewrite
@@ -211,7 +211,7 @@ def current_blocks(side: Side, view: View, wanted: set[BlockId]) -> Mapping[Bloc
     for block, reader in zip(view.blocks, view.readers, strict=True):
         if block in wanted:
             raw = reader()
-            out[block] = [from_bytes(raw[i : i + size]) for i in range(0, len(raw), size)]
+            out[block] = many_from_bytes(raw, size)
     return out
 
 
