@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from pura.errors import BadConfig
+from pura import settings
 from pura.params import Metric
 
 
@@ -74,12 +73,4 @@ def _toml(table: dict[str, Any]) -> list[str]:
 
 def read(path: Path) -> Policy:
     """A policy file. Raises `BadConfig` naming what is wrong with it."""
-    try:
-        return Policy.model_validate(tomllib.loads(path.read_text()))
-    except OSError as error:
-        raise BadConfig(f"{path} cannot be read") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} is not a TOML file") from error
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        raise BadConfig(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+    return settings.validated(Policy, settings.read(path), path)

@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
 
+from pura import commands
+from pura.commands import ERROR
 from pura.crypto.keys import PUBLIC_NAME, SHARE_NAMES, write_keys
 from pura.crypto.paillier import DEFAULT_BITS, STRENGTHS
 from pura.crypto.rng import SystemRng
@@ -30,7 +32,7 @@ from pura.ids import Engine, Party
 from pura_client import config as client_config
 from pura_client.session import Client, Decision, Enrolled, connect
 
-NO_MATCH, ERROR = 1, 2
+NO_MATCH = 1
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".webp", ".tif", ".tiff"})
 
 _P = ParamSpec("_P")
@@ -39,16 +41,7 @@ _err = Console(stderr=True)
 
 def main() -> NoReturn:
     """The entry point. Whatever goes wrong ends with 2, never with 1, which would read as "no match"."""
-    sys.excepthook = _crash
-    try:
-        status = cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        status = ERROR
-    except click.Abort:
-        click.echo("stopped", err=True)
-        status = ERROR
-    sys.exit(status or 0)
+    commands.run(cli, _crash)
 
 
 def _crash(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:

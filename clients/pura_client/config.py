@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from pura import settings
 from pura.errors import BadConfig
 from pura.face.spec import SFACE, DetectorSpec, EmbedderSpec
 
@@ -64,12 +64,7 @@ class ClientConfig(BaseModel):
 def load(path: str | os.PathLike[str] | None = None) -> ClientConfig:
     """Read a `client.toml`: the path given, else $PURA_CLIENT, else ./client.toml. Raises `BadConfig`."""
     file = Path(path or os.environ.get(ENV) or DEFAULT_PATH)
-    try:
-        body = tomllib.loads(file.read_text())
-    except OSError as error:
-        raise BadConfig(f"{file} cannot be read; name it with --config or ${ENV}", detail=str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{file} is not a TOML file") from error
+    body = settings.read(file, f"; name it with --config or ${ENV}")
     for name in ("public_key", "ca", "cert", "key"):
         if isinstance(body.get(name), str):
             body[name] = str(file.parent / body[name])
@@ -77,10 +72,4 @@ def load(path: str | os.PathLike[str] | None = None) -> ClientConfig:
         table = body.get(name)
         if isinstance(table, dict) and isinstance(table.get("path"), str):
             table["path"] = str(file.parent / table["path"])
-    try:
-        return ClientConfig.model_validate(body)
-    except ValidationError as error:
-        # only the place and the rule: the values of this file are secrets
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadConfig(f"{file}: {where + ': ' if where else ''}{first['msg']}") from error
+    return settings.validated(ClientConfig, body, file)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import os
-import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -17,30 +16,23 @@ from typing import NoReturn, ParamSpec
 
 import click
 
+from pura import commands
 from pura import policy as policies
+from pura.commands import ERROR
 from pura.errors import BadConfig, PuraError
 from pura.ids import Engine, Party
 from pura.params import DEFAULT_SCALE, Metric
 from pura_server import config as server_config
 
-NOT_FINE, ERROR = 1, 2
+NOT_FINE = 1
 
 _P = ParamSpec("_P")
 
 
 def main() -> NoReturn:
     """The entry point."""
-    sys.excepthook = _crash
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what the library logs is not JSON
-    try:
-        status = cli.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        status = ERROR
-    except click.Abort:
-        click.echo("stopped", err=True)
-        status = ERROR
-    sys.exit(status or 0)
+    commands.run(cli, _crash)
 
 
 def _crash(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from pura import settings
 from pura.crypto.paillier import PublicKey
 from pura.errors import BadConfig, OutOfRange
 from pura.ids import Engine, Party
@@ -266,20 +266,10 @@ _PATHS = (("data",), ("keys", "public"), ("keys", "share"), ("tls", "cert"), ("t
 
 def load(path: Path) -> ServerConfig:
     """Read a configuration file. Raises `BadConfig` that names the file and the key, never the value."""
-    try:
-        body = tomllib.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadConfig(f"{path} cannot be read", detail=str(error)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} is not a TOML file") from error
+    body = settings.read(path)
     for place in _PATHS:
         _relative_to(path.parent, body, place)
-    try:
-        return ServerConfig.model_validate(body)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadConfig(f"{path}: {where + ': ' if where else ''}{first['msg']}") from error
+    return settings.validated(ServerConfig, body, path)
 
 
 def _relative_to(folder: Path, body: dict[str, Any], place: tuple[str, ...]) -> None:
