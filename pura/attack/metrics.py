@@ -14,7 +14,19 @@ import numpy as np
 
 from pura.attack.oracle import Bools, Floats
 
-Z95 = 1.959964
+Z95 = 1.959963984540054
+
+
+def wilson(k: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """The score interval of k successes of n >= 1.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference" (1927).
+    """
+    p, z2 = k / n, z * z / n
+    middle = (p + z2 / 2) / (1 + z2)
+    half = z / (1 + z2) * math.sqrt(p * (1 - p) / n + z2 / (4 * n))
+    # at 0 and n the formula gives 0 and 1 but for rounding
+    return 0.0 if k == 0 else middle - half, 1.0 if k == n else middle + half
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,13 +50,8 @@ class Rate:
 
     @classmethod
     def count(cls, k: int, n: int, z: float = Z95) -> Rate:
-        """Wilson, "Probable inference, the law of succession, and statistical inference" (1927)."""
-        if n == 0:
-            return cls(0, 0, 0.0, 1.0)
-        p = k / n
-        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
-        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        return cls(k, n, max(0.0, centre - half), min(1.0, centre + half))
+        """k of n; everything is possible without trials."""
+        return cls(k, n, *(wilson(k, n, z) if n else (0.0, 1.0)))
 
     def beats(self, other: Rate) -> bool:
         """Whether the whole interval lies above the other's."""

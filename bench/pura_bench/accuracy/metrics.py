@@ -12,8 +12,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from pura.attack.metrics import wilson
+
 Scores = NDArray[np.float64]
-_Z = 1.959963984540054
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +30,7 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson, "Probable inference" (1927), formula for the score interval."""
-        if not self.n:
-            return math.nan, math.nan
-        p, z2 = self.value, _Z**2 / self.n
-        middle = (p + z2 / 2) / (1 + z2)
-        half = _Z / (1 + z2) * math.sqrt(p * (1 - p) / self.n + z2 / (4 * self.n))
-        # at 0 and n the formula gives 0 and 1 but for rounding
-        return 0.0 if self.k == 0 else middle - half, 1.0 if self.k == self.n else middle + half
+        return wilson(self.k, self.n) if self.n else (math.nan, math.nan)
 
     def as_dict(self) -> dict[str, object]:
         low, high = self.interval
