@@ -32,7 +32,7 @@ from pura.store.segments import SystemFiles, read_block
 from pura.store.sqlite import SqliteStore
 from pura.transport.memory import End, Fault, Kill, play
 from pura_server.backend import NewEntry
-from pura_server.packed import change, compact, gateway, peer
+from pura_server.packed import change, gateway, peer
 
 
 class Died(BaseException):
@@ -79,7 +79,7 @@ class Uses:
                 self.masks.add(each.r)
             return original(side, templates, masks)
 
-        for module in (match, change, compact):
+        for module in (match, change):  # compaction converts by what `change` has
             patch.setattr(module, "convert_s1", convert_s1)
         for name, kind in (("sender", ExtensionSender), ("receiver", ExtensionReceiver)):
             patch.setattr(kind, "fork", self._watched(name, kind.fork))

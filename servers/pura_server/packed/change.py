@@ -149,11 +149,8 @@ def erase_s1(side: Side, store: Store, pictures: Pictures, handles: Sequence[Han
     left = [h for h in wanted if places[h][0] not in drops]
     new: dict[BlockId, list[Z]] = {}
     if left:
-        rows = [side.pk.load_many(raw, side.rows.ciphertexts) for raw in store.bodies(left)]
-        masks = [Masks.draw(side.rows, side.rng) for _ in left]
-        if not all((yield from convert_s1(side, rows, masks))):
-            raise ProtocolError("a stored template does not convert", detail="erasure")
-        terms = [Term(*places[h], -1, m.shares) for h, m in zip(left, masks, strict=True)]
+        shares = yield from stored_s1(side, store, left)
+        terms = [Term(*places[h], -1, share) for h, share in zip(left, shares, strict=True)]
         new = yield from rewrite(side, terms, current_blocks(side, view, {places[h][0] for h in left}))
     change = Change(
         txn=txn, kind="erase", removes=tuple(wanted), blocks=block_updates(side, txn, new), drops=tuple(sorted(drops))
@@ -171,10 +168,8 @@ def erase_s2(side: Side, store: Store, pictures: Pictures, opening: EraseOpen) -
     left = [h for h in wanted if places[h][0] not in drops]
     new: dict[BlockId, list[Z]] = {}
     if left:
-        vs = yield from convert_s2(side, len(left))
-        if any(v is None for v in vs):
-            raise ProtocolError("a stored template does not convert", detail="erasure")
-        terms = [Term(*places[h], -1, v or []) for h, v in zip(left, vs, strict=True)]
+        shares = yield from stored_s2(side, len(left))
+        terms = [Term(*places[h], -1, share) for h, share in zip(left, shares, strict=True)]
         new = yield from rewrite(side, terms, current_blocks(side, view, {places[h][0] for h in left}))
     change = Change(
         txn=_txn(opening.txn),
@@ -184,6 +179,25 @@ def erase_s2(side: Side, store: Store, pictures: Pictures, opening: EraseOpen) -
         drops=tuple(sorted(drops)),
     )
     yield from commit_s2(store, pictures, change)
+
+
+def stored_s1(side: Side, store: Store, handles: Sequence[Handle]) -> Rounds[list[tuple[int, ...]]]:
+    """S1's shares of the templates of some entries, from their rows and under fresh masks. At least one entry."""
+    rows = [side.pk.load_many(raw, side.rows.ciphertexts) for raw in store.bodies(handles)]
+    masks = [Masks.draw(side.rows, side.rng) for _ in handles]
+    if not all((yield from convert_s1(side, rows, masks))):
+        raise ProtocolError("a stored template does not convert")
+    return [m.shares for m in masks]
+
+
+def stored_s2(side: Side, count: int) -> Rounds[list[list[int]]]:
+    """S2's side of `stored_s1`."""
+    out = []
+    for v in (yield from convert_s2(side, count)):
+        if v is None:
+            raise ProtocolError("a stored template does not convert")
+        out.append(v)
+    return out
 
 
 def _erasure(

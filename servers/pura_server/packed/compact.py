@@ -15,11 +15,10 @@ from pura.bigint import Z
 from pura.errors import ProtocolError
 from pura.ids import BlockId, Handle, TxnId
 from pura.protocols.packed.blocks import Term, rewrite
-from pura.protocols.packed.convert import Masks, convert_s1, convert_s2
 from pura.protocols.packed.side import Side
 from pura.rounds import Rounds, send
 from pura.store.base import TXN_BYTES, Change, Store
-from pura_server.packed.change import block_updates, current_blocks, dump_places, load_places
+from pura_server.packed.change import block_updates, current_blocks, dump_places, load_places, stored_s1, stored_s2
 from pura_server.packed.gallery import View
 from pura_server.packed.settle import commit_s1, commit_s2
 from pura_server.packed.state import Pictures
@@ -62,13 +61,9 @@ def compact_s1(side: Side, store: Store, pictures: Pictures) -> Rounds[None]:
         return
     txn = TxnId(side.rng.bytes(TXN_BYTES))
     yield from send(CompactOpen(txn, view.digest, move.block, dump_places(move.places)))
-    rows = [side.pk.load_many(raw, side.rows.ciphertexts) for raw in store.bodies([h for h, _, _ in move.places])]
-    masks = [Masks.draw(side.rows, side.rng) for _ in rows]
-    shares: list[Sequence[int]] = []
-    if rows:
-        if not all((yield from convert_s1(side, rows, masks))):
-            raise ProtocolError("a stored template does not convert", detail="compaction")
-        shares = [m.shares for m in masks]
+    shares: Sequence[Sequence[int]] = []
+    if move.places:
+        shares = yield from stored_s1(side, store, [h for h, _, _ in move.places])
     change = yield from _change(side, view, txn, move, shares)
     yield from commit_s1(store, pictures, change)
 
@@ -84,12 +79,9 @@ def compact_s2(side: Side, store: Store, pictures: Pictures, opening: CompactOpe
         or len(opening.txn) != TXN_BYTES
     ):
         raise ProtocolError(detail="plan of a compaction")
-    shares: list[Sequence[int]] = []
+    shares: Sequence[Sequence[int]] = []
     if move.places:
-        for v in (yield from convert_s2(side, len(move.places))):
-            if v is None:
-                raise ProtocolError("a stored template does not convert", detail="compaction")
-            shares.append(v)
+        shares = yield from stored_s2(side, len(move.places))
     change = yield from _change(side, view, TxnId(opening.txn), move, shares)
     yield from commit_s2(store, pictures, change)
 
