@@ -11,21 +11,24 @@ on them afterwards, like on any folder:
 
 from __future__ import annotations
 
-import hashlib
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pura.bigint import Z
 from pura.crypto.encoding import ColumnLayout, pack_slots
 from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import Rng
 from pura.ids import BlockId, ClientId, EnrolmentId, Handle, Party, TxnId
 from pura.params import Params
 from pura.protocols.packed.client import encrypt_template
-from pura.store import BlockUpdate, Change, Entry, SqliteStore, Store
+from pura.store import Change, Entry, SqliteStore, Store
+from pura.store.base import DIGEST_BYTES, TXN_BYTES
+from pura_server.packed.change import block_updates
 from pura_server.packed.gallery import NORM_BYTES
 
 BLOCKS_AT_ONCE = 16
@@ -57,66 +60,80 @@ def fill(
     "person 1" and so on.
     """
     columns = ColumnLayout.of(params)
-    places: list[tuple[int, int]] = []
+    places: list[tuple[BlockId, int]] = []
     block = 0
     while len(places) < len(templates):
         used = slots(columns.entries) if slots else range(columns.entries)
-        places += [(block, slot) for slot in used]
+        places += [(BlockId(block), slot) for slot in used]
         block += 1
     places = places[: len(templates)]
-    drawn: dict[Handle, None] = {}
-    while len(drawn) < len(templates):
-        if handle := rng.bits(64):
-            drawn[Handle(handle)] = None
-    handles = list(drawn)
+    handles: list[Handle] = []
     at = 0
     for first in range(0, block, BLOCKS_AT_ONCE):
         stop = at
         while stop < len(places) and places[stop][0] < first + BLOCKS_AT_ONCE:
             stop += 1
-        part = slice(at, stop)
         labels = [f"person {i}".encode() for i in range(at, stop)]
-        _add(one, two, pk, params, columns, templates[part], handles[part], places[part], labels, rng, rows)
+        both = changes(pk, params, templates[at:stop], places[at:stop], labels, rng, rows=rows)
+        for store, change in zip((one, two), both, strict=True):
+            store.apply(change)
+        handles += [entry.handle for entry in both[0].adds]
         at = stop
     return handles
 
 
-def _add(
-    one: Store,
-    two: Store,
+def changes(
     pk: PublicKey,
     params: Params,
-    columns: ColumnLayout,
     templates: NDArray[np.int64],
-    handles: Sequence[Handle],
-    places: Sequence[tuple[int, int]],
+    places: Sequence[tuple[BlockId, int]],
     labels: Sequence[bytes],
     rng: Rng,
+    *,
     rows: bool,
-) -> None:
-    txn = TxnId(rng.bytes(16))
-    version = int.from_bytes(txn[:7], "big")
-    by_block: dict[int, list[int]] = {}
+    client: str = "bench",
+    held: Mapping[BlockId, Sequence[Z]] | None = None,
+) -> tuple[Change, Change]:
+    """The change of S1 and of S2 that puts templates (n, D) into these free places; `held`: blocks that have others."""
+    columns = ColumnLayout.of(params)
+    txn, now = TxnId(rng.bytes(TXN_BYTES)), int(time.time())
+    by_block: dict[BlockId, list[int]] = {}
     for i, (block, _) in enumerate(places):
         by_block.setdefault(block, []).append(i)
-    updates = []
+    new: dict[BlockId, list[Z]] = {}
     for block, members in by_block.items():
         table = np.zeros((columns.entries, params.dimension), np.int64)
         table[[places[i][1] for i in members]] = templates[members]
-        plain = [pack_slots(column, columns.slot_bits) for column in table.T.tolist()]
-        updates.append(BlockUpdate(BlockId(block), version, pk.dump_many(pk.encrypt(p, rng) for p in plain)))
-    now = int(time.time())
-    sides: tuple[list[Entry], list[Entry]] = ([], [])
-    for y, handle, (block, slot), label in zip(templates, handles, places, labels, strict=True):
-        share = rng.bits(columns.slot_bits)
+        fresh = [pk.encrypt(pack_slots(column, columns.slot_bits), rng) for column in table.T.tolist()]
+        others = (held or {}).get(block)
+        new[block] = fresh if others is None else [pk.add(g, e) for g, e in zip(others, fresh, strict=True)]
+    first, second = [], []
+    for y, label, (block, slot) in zip(templates, labels, places, strict=True):
+        handle, share = Handle(rng.bits(64) | 1), rng.bits(columns.slot_bits)
         other = (int(y @ y) - share) % (1 << columns.slot_bits)
-        body = encrypt_template(pk, params, y, rng) if rows else b""
-        named = (EnrolmentId(rng.bytes(16)), hashlib.sha256(label).digest(), label, body, ClientId("bench"))
-        unnamed = (EnrolmentId(handle.to_bytes(16, "big")), bytes(32), b"", b"", ClientId(""))
-        for entries, (id_, digest, name, raw, client), norm in zip(
-            sides, (named, unnamed), (share, other), strict=True
-        ):
-            place = (BlockId(block), slot, norm.to_bytes(NORM_BYTES, "big"), now)
-            entries.append(Entry(handle, id_, digest, name, raw, client, *place))
-    for store, entries in zip((one, two), sides, strict=True):
-        store.apply(Change(txn, "enrol", adds=tuple(entries), blocks=tuple(updates)))
+        entry = Entry(
+            handle=handle,
+            enrolment_id=EnrolmentId(rng.bytes(16)),
+            digest=rng.bytes(DIGEST_BYTES),
+            label=label,
+            body=encrypt_template(pk, params, y, rng) if rows else b"",
+            client=ClientId(client),
+            block=block,
+            slot=slot,
+            norm_share=share.to_bytes(NORM_BYTES, "big"),
+            created=now,
+        )
+        first.append(entry)
+        second.append(
+            dataclasses.replace(
+                entry,
+                enrolment_id=EnrolmentId(handle.to_bytes(16, "big")),
+                digest=bytes(DIGEST_BYTES),
+                label=b"",
+                body=b"",
+                client=ClientId(""),
+                norm_share=other.to_bytes(NORM_BYTES, "big"),
+            )
+        )
+    one = Change(txn=txn, kind="enrol", adds=tuple(first), blocks=block_updates(pk, txn, new))
+    return one, dataclasses.replace(one, adds=tuple(second))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from pura.bigint import Z, many_from_bytes
+from pura.crypto.paillier import PublicKey
 from pura.errors import EnrolmentConflict, InvalidTemplate, MalformedCiphertext, ProtocolError, PuraError
 from pura.ids import BlockId, ClientId, EnrolmentId, Handle, TxnId
 from pura.protocols.packed.blocks import Term, rewrite
@@ -92,7 +93,7 @@ def add_s1(
                 )
                 for k, h, (b, s) in zip(good, handles, places, strict=True)
             ]
-            updates = block_updates(side, txn, new)
+            updates = block_updates(side.pk, txn, new)
             yield from commit_s1(store, pictures, Change(txn=txn, kind="enrol", adds=tuple(entries), blocks=updates))
             for k, h in zip(good, handles, strict=True):
                 outcomes[order[k]] = h
@@ -131,7 +132,7 @@ def add_s2(side: Side, store: Store, pictures: Pictures, ends: Ends, opening: Ad
         for k, (h, b, s) in zip(good, places, strict=True)
     ]
     change = Change(
-        txn=_txn(opening.txn), kind="enrol", adds=tuple(entries), blocks=block_updates(side, _txn(opening.txn), new)
+        txn=_txn(opening.txn), kind="enrol", adds=tuple(entries), blocks=block_updates(side.pk, _txn(opening.txn), new)
     )
     yield from commit_s2(store, pictures, change)
 
@@ -153,7 +154,11 @@ def erase_s1(side: Side, store: Store, pictures: Pictures, handles: Sequence[Han
         terms = [Term(*places[h], -1, share) for h, share in zip(left, shares, strict=True)]
         new = yield from rewrite(side, terms, current_blocks(side, view, {places[h][0] for h in left}))
     change = Change(
-        txn=txn, kind="erase", removes=tuple(wanted), blocks=block_updates(side, txn, new), drops=tuple(sorted(drops))
+        txn=txn,
+        kind="erase",
+        removes=tuple(wanted),
+        blocks=block_updates(side.pk, txn, new),
+        drops=tuple(sorted(drops)),
     )
     yield from commit_s1(store, pictures, change)
     return len(wanted)
@@ -175,7 +180,7 @@ def erase_s2(side: Side, store: Store, pictures: Pictures, opening: EraseOpen) -
         txn=_txn(opening.txn),
         kind="erase",
         removes=tuple(wanted),
-        blocks=block_updates(side, _txn(opening.txn), new),
+        blocks=block_updates(side.pk, _txn(opening.txn), new),
         drops=tuple(sorted(drops)),
     )
     yield from commit_s2(store, pictures, change)
@@ -229,10 +234,10 @@ def current_blocks(side: Side, view: View, wanted: set[BlockId]) -> Mapping[Bloc
     return out
 
 
-def block_updates(side: Side, txn: TxnId, new: Mapping[BlockId, Sequence[Z]]) -> tuple[BlockUpdate, ...]:
+def block_updates(pk: PublicKey, txn: TxnId, new: Mapping[BlockId, Sequence[Z]]) -> tuple[BlockUpdate, ...]:
     """The rewritten blocks, under a version that no block ever had: what was made from an older one is told by it."""
     version = int.from_bytes(txn[:7], "big")
-    return tuple(BlockUpdate(id=b, version=version, data=side.pk.dump_many(cs)) for b, cs in sorted(new.items()))
+    return tuple(BlockUpdate(id=b, version=version, data=pk.dump_many(cs)) for b, cs in sorted(new.items()))
 
 
 def dump_places(places: Sequence[tuple[Handle, BlockId, int]]) -> bytes:

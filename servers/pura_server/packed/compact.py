@@ -91,4 +91,4 @@ def _change(side: Side, view: View, txn: TxnId, move: Move, shares: Sequence[Seq
     if move.places:
         terms = [Term(block, slot, 1, share) for (_, block, slot), share in zip(move.places, shares, strict=True)]
         new = yield from rewrite(side, terms, current_blocks(side, view, {block for _, block, _ in move.places}))
-    return Change(txn, "compact", moves=move.places, blocks=block_updates(side, txn, new), drops=(move.block,))
+    return Change(txn, "compact", moves=move.places, blocks=block_updates(side.pk, txn, new), drops=(move.block,))
