@@ -88,14 +88,22 @@ def template(
     *,
     bits: int = 9,
     directions: Floats | None = None,
+    patience: int | None = None,
     progress: Progress = quiet,
 ) -> Template:
     """Bisect angles from each accepted start. `directions` (m, D): tried in this order after being made orthogonal to
-    the start; by default random. Budgets count the dictionary's questions."""
+    the start; by default random. Budgets count the dictionary's questions.
+
+    `patience`: how many questions after the accepted one are still believed. An attacker who knows of a lockout stops
+    there, because a locked entry's "no" says nothing.
+    """
     victims = np.flatnonzero(start.entry != NOT_FOUND)
     d = known.shape[1]
     e = unit(np.asarray(known[start.entry[victims]], np.float64))
     spent = start.queries.copy()
+    last = np.full(len(spent), max(budgets))
+    if patience is not None:
+        last = np.minimum(last, start.queries + patience)
     estimate = np.zeros((len(start.entry), d))
     estimate[victims] = e
     at: dict[int, Floats] = {}
@@ -104,7 +112,7 @@ def template(
     def note(final: bool = False) -> None:
         for budget, open_ in waiting.items():
             at.setdefault(budget, np.zeros((len(spent), d)))
-            full = open_ & ((spent + 2 * bits > budget) | final)
+            full = open_ & ((spent + 2 * bits > np.minimum(budget, last)) | final)
             # a start that itself took more than the budget does not count
             at[budget][full] = np.where((start.queries <= budget)[full, None], unit(estimate[full]), 0.0)
             waiting[budget] = open_ & ~full
@@ -112,14 +120,16 @@ def template(
     bases = [_orthogonal(row, directions, rng) for row in e]
     for i in range(d - 1):
         note()
-        if not len(victims) or spent[victims].min() + 2 * bits > max(budgets):
+        open_ = np.flatnonzero(spent[victims] + 2 * bits <= last[victims])
+        if not len(open_):
             break
-        u = np.stack([basis[i] for basis in bases])
-        upper = _bisect(oracle, victims, e, u, bits)
-        lower = _bisect(oracle, victims, e, -u, bits)
-        estimate[victims] += np.tan((upper - lower) / 2)[:, None] * u
-        spent[victims] += 2 * bits
-        progress(int(spent[victims].max()), max(budgets))
+        rows, centre = victims[open_], e[open_]
+        u = np.stack([bases[j][i] for j in open_])
+        upper = _bisect(oracle, rows, centre, u, bits)
+        lower = _bisect(oracle, rows, centre, -u, bits)
+        estimate[rows] += np.tan((upper - lower) / 2)[:, None] * u
+        spent[rows] += 2 * bits
+        progress(int(spent[rows].max()), max(budgets))
     note(final=True)
     return Template(at, spent)
 

@@ -12,15 +12,19 @@ import pytest
 from click.testing import CliRunner
 
 from pura.attack.oracle import Floats, quiet, unit
+from pura.crypto.keys import load_public, load_share
+from pura.crypto.threshold import KeySet
 from pura.errors import BadConfig
+from pura.ids import Party
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
 from pura.attack import basis as eigenfaces  # noqa: E402
 from pura.attack.embedders import LinearEmbed  # noqa: E402
-from pura_bench.security import arms, cli, judge, photos, report  # noqa: E402
+from pura_bench.security import arms, cli, judge, lab, photos, report, servers, theft  # noqa: E402
 
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "test-keys-2048"
 SIDE, D, PEOPLE, EACH, VICTIMS = 8, 16, 60, 4, 5
 
 
@@ -107,6 +111,39 @@ def test_attack_bench_whole_path(stage: arms.Stage) -> None:
     text = report.markdown(data)
     assert f"| {arms.STOLEN} | inversion | 0 | {VICTIMS} |" in text
     assert str(stage.work) not in text
+
+
+def test_attack_bench_whole_path_through_servers(stage: arms.Stage, tmp_path: Path) -> None:
+    plan = dataclasses.replace(
+        stage.plan, budgets=(60, 120), server_questions=120, transcript_questions=24, transcript_victims=3
+    )
+    small = dataclasses.replace(stage, work=tmp_path, plan=plan)
+    pk = load_public(FIXTURES / "public.key")
+    keys = KeySet(pk, load_share(FIXTURES / "s1.share", pk, Party.S1), load_share(FIXTURES / "s2.share", pk, Party.S2))
+    some = {"keysplit", "disks", "packed-lockout", "transcripts"}
+    todo = {name: arm for name, arm in (theft.ARMS | servers.ARMS).items() if name in some}
+    for name, arm in todo.items():
+        small.keep(name, arm(small, lab.Lab(small, keys)))
+    data = cli.collect(small, list(todo))
+    rows = {(r["deployment"], r["budget"]): r for r in data["arms"]}
+    opened = {r["opens"]: (r["opened"], r["of"]) for r in data["opens"]}
+    assert opened.pop(arms.SPLIT_PUBLISHED) == (VICTIMS * D, VICTIMS * D)
+    assert set(opened.values()) == {(0, VICTIMS)}
+    assert rows[arms.SPLIT_PUBLISHED, 0]["template_cosine"]["low"] > 0.999
+    assert rows[arms.SPLIT_PUBLISHED, 0]["verdicts"][0]["sar1"]["0.01"]["k"] == VICTIMS
+    through = data["servers"][0]
+    assert through["compared"] == through["questions"] > arms.LOCKOUT
+    assert through["differed"] == through["refused"] == 0
+    for side in (arms.PACKED_S1, arms.PACKED_S2):
+        assert rows[side, 24]["n"] == 3
+    seen = {r["transcript"]: r for r in data["transcripts"]}
+    assert seen[arms.PACKED_S1]["questions"] == 24
+    assert not seen[arms.PACKED_S1]["beats_dictionary"]
+    assert not seen[arms.PACKED_S2]["beats_dictionary"]
+    assert {r["unlinkability"] for r in data["unlinkability"]} > {arms.STOLEN, arms.CIPHERTEXTS}
+    text = report.markdown(data)
+    for name in (arms.PACKED_LOCKOUT, arms.PACKED_S1, arms.DISK_S1, arms.SPLIT_S2):
+        assert f"| {name} |" in text
 
 
 def test_attack_bench_goes_on_after_it_was_stopped(stage: arms.Stage, tmp_path: Path) -> None:

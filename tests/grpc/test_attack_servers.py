@@ -97,6 +97,20 @@ def test_attack_servers_answer_what_the_plaintext_computation_says(tmp_path: Pat
             deployment.question(0, enrolled[0])
 
 
+def test_attack_servers_lock_as_the_plaintext_computation_says(tmp_path: Path) -> None:
+    enrolled = vectors(VICTIMS, 1)
+    with servers(tmp_path, Engine.PACKED, lockout=3) as deployment:
+        oracle = ServerDecisions(deployment, enrolled)
+        far, victims = vectors(2, 8), np.zeros(1, np.int64)
+        answers = [
+            bool(oracle.decide(victims, probe[None])[0])
+            for probe in (far[0], enrolled[0], enrolled[0], far[1], enrolled[0], enrolled[0], enrolled[0])
+        ]
+        assert answers == [False, True, True, False, True, False, False]
+        assert oracle.decide(np.ones(1, np.int64), enrolled[1:2]).all()  # of another entry nothing was counted
+        assert (oracle.compared, oracle.differed) == (8, 0)
+
+
 def test_attack_plaintext_server_answers_as_configured() -> None:
     enrolled, known = vectors(VICTIMS, 1), vectors(100, 5)
     victims = np.arange(VICTIMS)

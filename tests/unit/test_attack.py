@@ -140,6 +140,17 @@ def test_attack_decisions_give_the_template(world: World) -> None:
     assert (oracle.queries == found.queries).all()
 
 
+def test_attack_decisions_are_believed_as_long_as_patience_lasts(world: World) -> None:
+    oracle = PlaintextDecisions(world.enrolled, 0.4)
+    start = boundary.dictionary(oracle, world.known, 300, np.random.default_rng(2))
+    before = oracle.queries.copy()
+    found = boundary.template(oracle, world.known, start, (60, 700), np.random.default_rng(3), bits=4, patience=20)
+    assert (oracle.queries - before == 16).all()  # two directions of 8 questions; a third would be 24
+    longer = boundary.template(oracle, world.known, start, (700,), np.random.default_rng(3), bits=4)
+    gained = cosines(longer.at[700], world.enrolled) - cosines(found.at[700], world.enrolled)
+    assert gained.mean() > 0.1
+
+
 def test_attack_without_an_accepted_start_has_nothing(world: World) -> None:
     oracle = PlaintextDecisions(world.enrolled, 0.9999)
     rng = np.random.default_rng(2)

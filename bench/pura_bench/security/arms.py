@@ -26,11 +26,22 @@ from pura_bench.security.plaintext import DECISION, ROUNDED, SCORE, plaintext_se
 
 PLAINTEXT, ROUND_1, ROUND_01, BITS = "plaintext, score", "plaintext, rounded to 0.1", "plaintext, rounded to 0.01", \
     "plaintext, decision only"  # fmt: skip
-PACKED, PUBLISHED_S2, PACKED_VIEW = "Pura, packed", "published engine, curious S2", "packed engine, curious server"
-STOLEN, CIPHERTEXTS, DISK = "stolen plaintext database", "stolen ciphertexts", "one server's whole disk"
+SMALL_BUDGET, LOCKOUT = 100, 20
+PACKED = "Pura, packed"
+PACKED_BUDGET = f"{PACKED}, a budget of {SMALL_BUDGET} questions"
+PACKED_LOCKOUT = f"{PACKED}, a lockout after {LOCKOUT} near questions"
+PUBLISHED_S2 = "published engine, curious S2"
+PACKED_S1, PACKED_S2 = "packed engine, curious S1", "packed engine, curious S2"
+STOLEN, CIPHERTEXTS = "stolen plaintext database", "stolen ciphertexts"
+DISK_S1, DISK_S2 = "one server's whole disk, S1", "one server's whole disk, S2"
+SPLIT_PUBLISHED, SPLIT_S1, SPLIT_S2 = "key split, published: S2 alone", "key split, ours: S1 alone", \
+    "key split, ours: S2 alone"  # fmt: skip
 NOTHING = "no deployment"
 STOLEN_PICTURES = "stolen-plaintext-database-inversion-0.npy"
 SAME = 0.999
+BISECTED = "bisected angles, principal directions, then inversion"
+FOLLOWING = "whatever number follows the similarity, then inversion"
+NOTHING_OPENED = "nothing is opened, so a guess: somebody else's photo"
 VIA_SERVERS = "all questions through the server"
 VIA_FORMULA = "the same computation in the clear; the servers' own answers are compared with it below and in the tests"
 
@@ -47,6 +58,7 @@ class Plan:
     through_servers: int = 2
     server_questions: int = 300
     transcript_questions: int = 100
+    transcript_victims: int = 2
     inversion_steps: int = 50
     key_bits: int = 2048
     seed: int = 1
@@ -126,6 +138,11 @@ class Stage:
         """Pictures of coordinates."""
         return pictures(self.basis.images(coordinates), self.basis.side)
 
+    def guesses(self) -> Crops:
+        """What an attacker has who learned nothing: a photo of one of its own people for each victim."""
+        known = self.cast.known.crops
+        return known[self.rng.choice(len(known), len(self.enrolled))]
+
     def invert(self, templates: Floats, what: str) -> Crops:
         """Pictures of templates. Those that are the stolen ones to 1 part in 1,000 have the same pictures."""
         stolen_ones = self.work / STOLEN_PICTURES
@@ -148,12 +165,11 @@ def baselines(stage: Stage) -> list[dict[str, Any]]:
     """What makes the other numbers readable: another photo of the victim, the mean face, somebody else's photo."""
     v = len(stage.enrolled)
     mean = np.repeat(pictures(stage.basis.mean[None], stage.basis.side), v, 0)
-    known = stage.cast.known.crops[stage.rng.choice(len(stage.cast.known.crops), v)]
     return [
         stage.row(NOTHING, "ceiling: another photo of the victim", 0, stage.cast.mates.crops, "",
                   note="SAR-2 is of that photo with itself"),
         stage.row(NOTHING, "floor: the mean face, where searches start", 0, mean, ""),
-        stage.row(NOTHING, "floor: a random photo of the attacker's people", 0, known, ""),
+        stage.row(NOTHING, "floor: a random photo of the attacker's people", 0, stage.guesses(), ""),
     ]  # fmt: skip
 
 
@@ -241,19 +257,26 @@ def naive(stage: Stage) -> list[dict[str, Any]]:
     return [out]
 
 
-def start_of(stage: Stage, oracle: Any) -> boundary.Start:
+def start_of(stage: Stage, oracle: Any, questions: int) -> boundary.Start:
     """The dictionary: the attacker's own photos, until one is accepted."""
-    return boundary.dictionary(oracle, stage.cast.known.embeddings, max(stage.plan.budgets), stage.rng)
+    return boundary.dictionary(oracle, stage.cast.known.embeddings, questions, stage.rng)
 
 
-def first_accept(stage: Stage, start: boundary.Start) -> dict[str, Any]:
+def principal_directions(stage: Stage) -> Floats:
+    """In which embeddings of the attacker's people differ, those first in which they differ most; (D, D)."""
+    known = stage.cast.known.embeddings
+    out: Floats = np.linalg.svd(known - known.mean(0), full_matrices=False)[2]
+    return out
+
+
+def first_accept(stage: Stage, start: boundary.Start, within: int) -> dict[str, Any]:
     """Questions to the first accepted photo."""
     got = start.queries[start.entry >= 0]
     return {
         "found": len(got),
         "of": len(start.entry),
         "median": float(np.median(got)) if len(got) else None,
-        "within": max(stage.plan.budgets),
+        "within": within,
         "dictionary": len(stage.cast.known.names),
     }
 
@@ -262,10 +285,10 @@ def decisions(stage: Stage) -> list[dict[str, Any]]:
     """The adaptive attacks on a server that returns decisions, in embedding space and in image space."""
     plan, rows = stage.plan, []
     known = stage.cast.known
-    principal = np.linalg.svd(known.embeddings - known.embeddings.mean(0), full_matrices=False)[2]
+    principal = principal_directions(stage)
     with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
-        start = start_of(stage, client)
-        accept = first_accept(stage, start)
+        start = start_of(stage, client, max(plan.budgets))
+        accept = first_accept(stage, start, max(plan.budgets))
         for name, directions in (("random directions", None), ("principal directions", principal)):
             budgets = (*plan.budgets, 3 * max(plan.budgets))
             found = boundary.template(client, known.embeddings, start, budgets, stage.rng, directions=directions)
@@ -284,7 +307,7 @@ def decision_images(stage: Stage) -> list[dict[str, Any]]:
     """The adaptive attack in image space; it needs the network for every question."""
     plan, known = stage.plan, stage.cast.known
     with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
-        start = start_of(stage, client)
+        start = start_of(stage, client, max(plan.budgets))
         starts = vectors(known.crops[np.maximum(start.entry, 0)])
         found = boundary.image(
             client, stage.embed, stage.basis, starts, start, plan.budgets, seed=plan.seed,
@@ -293,7 +316,7 @@ def decision_images(stage: Stage) -> list[dict[str, Any]]:
     side = stage.basis.side
     return [
         stage.row(BITS, "boundary estimates in image space", b, pictures(image, side), VIA_SERVERS,
-                  first_accept=first_accept(stage, start))
+                  first_accept=first_accept(stage, start, max(plan.budgets)))
         for b, image in sorted(found.at.items())
     ]  # fmt: skip
 

@@ -56,6 +56,13 @@ DEFAULT_WORK = "security-work"
     help="Questions about each victim that is attacked wholly through the two servers.",
 )
 @click.option("--transcript-questions", type=click.IntRange(20), default=100, show_default=True)
+@click.option(
+    "--transcript-victims",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="Victims about whom a curious server's transcript is collected, all questions through the servers.",
+)
 @click.option("--bits", type=int, default=2048, show_default=True, help="The servers' key.")
 @click.option("--minutes", type=float, help="Stop long arms after this time, and report what there is.")
 @click.option("--inversion-steps", type=click.IntRange(1), default=50, show_default=True)
@@ -75,6 +82,7 @@ def security(
     long_victims: int,
     server_questions: int,
     transcript_questions: int,
+    transcript_victims: int,
     bits: int,
     only: tuple[str, ...],
     skip: tuple[str, ...],
@@ -99,7 +107,7 @@ def security(
     plan = Plan(
         victims=victims, components=components, budgets=tuple(sorted(int(b) for b in budgets.split(","))),
         image_victims=victims, long_victims=long_victims, server_questions=server_questions,
-        transcript_questions=transcript_questions, key_bits=bits, seed=seed,
+        transcript_questions=transcript_questions, transcript_victims=transcript_victims, key_bits=bits, seed=seed,
         inversion_steps=20 if demo else inversion_steps,
     )  # fmt: skip
     try:
@@ -125,7 +133,7 @@ def run(
     """Prepare, run the arms that are not done, write the report."""
     from rich.console import Console
 
-    from pura_bench.security import arms, servers
+    from pura_bench.security import arms, lab, servers, theft
 
     console = Console()
     work.mkdir(parents=True, exist_ok=True)
@@ -133,12 +141,12 @@ def run(
     if minutes is not None:
         ends = time.monotonic() + 60 * minutes
         stage.late = lambda: time.monotonic() > ends
-    lab = servers.Lab(stage)
+    ours = lab.Lab(stage)
     todo: dict[str, Callable[[], list[dict[str, Any]]]] = {}
     for name, attack in arms.ARMS.items():
         todo[name] = functools.partial(attack, stage)
-    for name, through in servers.ARMS.items():
-        todo[name] = functools.partial(through, stage, lab)
+    for name, through in (theft.ARMS | servers.ARMS).items():
+        todo[name] = functools.partial(through, stage, ours)
     if plan.long_victims:
         todo["long"] = functools.partial(arms.long_scores, stage)
     unknown = set(only + skip) - set(todo) - {"none"}
@@ -221,6 +229,7 @@ def collect(stage: Any, names: list[str]) -> dict[str, Any]:
     import dataclasses
 
     from pura_bench import machine
+    from pura_bench.security import report
 
     rows = [row for name in names for row in stage.kept(name)]
     return {
@@ -240,13 +249,12 @@ def collect(stage: Any, names: list[str]) -> dict[str, Any]:
             for j in stage.judges
         },
         "unfinished": [name for name in names if not stage.has(name)],
-        "arms": [r for r in rows if "verdicts" in r],
+        "arms": sorted((r for r in rows if "verdicts" in r), key=report.place),
         "templates": [r for r in rows if "template_cosine" in r and "deployment" in r],
         "servers": [r for r in rows if "servers" in r],
         "transcripts": [r for r in rows if "transcript" in r],
         "unlinkability": [r for r in rows if "unlinkability" in r],
-        "key_split": [r for r in rows if "key_split" in r],
-        "disk": [r for r in rows if "disk" in r],
+        "opens": [r for r in rows if "opens" in r],
     }
 
 

@@ -51,12 +51,14 @@ class Deployment:
 
 
 class PlainDecisions:
-    """The decision of the encrypted engines, computed in the clear: d <= tau over quantised vectors."""
+    """The decision of the encrypted engines, computed in the clear: d <= tau over quantised vectors, and "no" from an
+    entry that was asked near too often, where the policy has such a limit."""
 
     def __init__(self, enrolled: Floats, params: Params) -> None:
         self.params = params
         self._templates = np.array([quantise(e, params) for e in enrolled])
         self.queries = np.zeros(len(enrolled), np.int64)
+        self._near = np.zeros(len(enrolled), np.int64)
 
     def decide(self, victims: Index, probes: Floats) -> Bools:
         """See `DecisionOracle`."""
@@ -65,8 +67,13 @@ class PlainDecisions:
         return np.array(out, bool)
 
     def _one(self, victim: int, probe: Floats) -> bool:
-        x = quantise(np.asarray(probe, np.float32), self.params)
-        return bool(distance2(x, self._templates[victim][None])[0] <= self.params.tau)
+        p = self.params
+        d = int(distance2(quantise(np.asarray(probe, np.float32), p), self._templates[victim][None])[0])
+        if not p.lockout_limit:
+            return d <= p.tau
+        locked = bool(self._near[victim] >= p.lockout_limit)
+        self._near[victim] += d <= p.lockout_tau and not locked
+        return d <= p.tau and not locked
 
 
 class ServerDecisions:

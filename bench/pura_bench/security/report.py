@@ -23,19 +23,21 @@ CLAIM = (
     "describe a template. What bounds that is the budget of questions and the lockout, so they are part of the product."
 )
 ORDER = (
-    arms.NOTHING, arms.STOLEN, arms.PLAINTEXT, arms.ROUND_01, arms.ROUND_1, arms.BITS, arms.PUBLISHED_S2, arms.PACKED,
+    arms.NOTHING, arms.STOLEN, arms.PLAINTEXT, arms.ROUND_01, arms.ROUND_1, arms.BITS, arms.PUBLISHED_S2,
+    arms.SPLIT_PUBLISHED, arms.PACKED, arms.PACKED_BUDGET, arms.PACKED_LOCKOUT, arms.PACKED_S1, arms.PACKED_S2,
+    arms.CIPHERTEXTS, arms.DISK_S1, arms.DISK_S2, arms.SPLIT_S1, arms.SPLIT_S2,
 )  # fmt: skip
 
 
 def render(data: dict[str, Any], work: Path, cast: Cast, *, faces: bool) -> str:
     """The HTML. Without `faces` it shows no photo of anybody."""
-    rows = sorted((r for r in data["arms"]), key=_place)
+    rows = sorted((r for r in data["arms"]), key=place)
     source = resources.files("pura_bench.security").joinpath("report.html.j2").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     columns, pictures = _faces(rows, work, cast) if faces else ([], [])
     return environment.from_string(source).render(
         **{k: data[k] for k in ("when", "source", "victims", "known", "network", "threshold", "command", "critic")},
-        summary=_in_a_minute(data, rows),
+        summary=_in_a_minute(rows),
         claim=CLAIM,
         unfinished=_unfinished(data),
         faces=pictures,
@@ -49,10 +51,10 @@ def render(data: dict[str, Any], work: Path, cast: Cast, *, faces: bool) -> str:
 
 def markdown(data: dict[str, Any]) -> str:
     """The numbers without any face, to be kept with a project."""
-    rows = sorted(data["arms"], key=_place)
+    rows = sorted(data["arms"], key=place)
     head = ["who answers, and what", "best attack of those tried", "questions", "passes as the enrolled photo",
             "as another photo", "fools the critic"]  # fmt: skip
-    top = _in_a_minute(data, rows)
+    top = _in_a_minute(rows)
     lines = [
         "# What each deployment leaks",
         f"{data['source']}. {data['victims']} victims, {data['known']} photos of the attacker's people, "
@@ -95,12 +97,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(out)
 
 
-def _in_a_minute(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    known = [_summary(name, rows) for name in ORDER if any(r["deployment"] == name for r in rows)]
-    return known + _limits_summary(data) + _transcript_summary(data) + _share_summary(data)
+def _in_a_minute(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [_summary(name, rows) for name in ORDER if any(r["deployment"] == name for r in rows)]
 
 
-def _place(row: dict[str, Any]) -> tuple[int, str, int]:
+def place(row: dict[str, Any]) -> tuple[int, str, int]:
+    """Where a row stands among others."""
     name = row["deployment"]
     return (ORDER.index(name) if name in ORDER else len(ORDER), row["attack"], row["budget"])
 
@@ -147,70 +149,6 @@ def _summary(deployment: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "critic": percent(best["verdicts"][1]["sar1"]["0.001"]) if len(best["verdicts"]) > 1 else "-",
         "kind": "bad" if share > BAD else "good" if share <= GOOD else "some",
     }
-
-
-def _transcript_summary(data: dict[str, Any]) -> list[dict[str, Any]]:
-    out = []
-    for t in data["transcripts"]:
-        engine, _, side = t["transcript"].partition(" ")
-        if engine == "packed":
-            out.append(
-                {
-                    "deployment": f"packed engine, curious {side.upper()} with its whole transcript",
-                    "attack": "whatever number follows the similarity",
-                    "budget": t["questions"],
-                    "sar1": percent(t["matches"]),
-                    "sar2": "-",
-                    "critic": "-",
-                    "kind": "bad" if t["beats_dictionary"] else "good",
-                }
-            )
-    return out
-
-
-def _limits_summary(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a budget and a lockout leave of the attack: the template's cosine, which alone says whether it matches."""
-    out = []
-    for s in data["servers"]:
-        if s["engine"] != "packed" or s["servers"] == "no limit":
-            continue
-        best = max(s["template_cosine"], default=0.0)
-        out.append(
-            {
-                "deployment": f"{arms.PACKED}, with a {s['servers']}",
-                "attack": "the same, wholly through the servers",
-                "budget": s["questions"],
-                "sar1": f"{s['victims']} victim: template at {best:.2f}",
-                "sar2": "-",
-                "critic": "-",
-                "kind": "some" if best >= data["threshold"] else "good",
-            }
-        )
-    return out
-
-
-def _share_summary(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """What one server's disk, or its share of the key, opens."""
-    lines = [
-        (f"{arms.DISK}, {side.upper()}", "decryption with its share", d[side], d["tried"])
-        for d in data["disk"]
-        for side in ("s1", "s2")
-    ]
-    lines += [
-        (f"key split, {k['key_split']}", "one server decrypts alone", k["opened"], k["of"]) for k in data["key_split"]
-    ]
-    return [
-        {
-            "deployment": where,
-            "attack": how,
-            "budget": 0,
-            "sar1": f"opens {opened} of {tried} ciphertexts",
-            "sar2": "-",
-            "critic": "-",
-            "kind": "bad" if opened else "good",
-        }
-        for where, how, opened, tried in lines
-    ]
 
 
 # --- pictures ----------------------------------------------------------------------------------------
@@ -268,7 +206,7 @@ def _plot(rows: Sequence[dict[str, Any]]) -> str:
 
 def _tables(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     accepts = {(r["deployment"]): r["first_accept"] for r in rows if r.get("first_accept")}
-    templates = sorted(data["templates"], key=_place)
+    templates = sorted(data["templates"], key=place)
     return [
         {
             "title": "Questions to the first accepted photo",
@@ -292,7 +230,7 @@ def _tables(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[s
         {
             "title": "Wholly through the servers",
             "text": "Real processes with mTLS, the client's own library. `Differ` counts answers that are not the "
-            "plaintext decision: 0 means that the rest may use it; under a lockout it counts what was held back.",
+            "decision in the clear, which for a lockout counts near questions, too: 0 means that the rest may use it.",
             "head": ["run", "engine", "victims", "questions", "compared", "differ", "refused", "ms a question",
                      "template's cosine at the end"],
             "rows": [
@@ -304,14 +242,16 @@ def _tables(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[s
         {
             "title": "What a curious server's transcript gives",
             "text": "The same attacker, the same questions, everything that the server receives and opens. "
-            "`Explained`: how much of the best number is predicted from the other questions; small by chance.",
-            "head": ["transcript", "questions", "numbers seen", "explained", "cosine of the template", "matches",
-                     "by guessing", "95 % of guesses are below", "better than guessing"],
+            "`Explained`: how much of the best number is predicted from the other questions; some is, by chance. "
+            "Beside it: what somebody else's photo gives.",
+            "head": ["transcript", "questions", "n", "numbers seen", "explained", "cosine of the template",
+                     "at most", "95 % of guesses are below", "matches", "by guessing", "better than guessing"],
             "rows": [
-                [t["transcript"], t["questions"], t["victims"][0]["numbers"],
-                 ", ".join(f"{v['explained']:.2f}" for v in t["victims"]),
-                 ", ".join(f"{v['cosine']:.2f}" for v in t["victims"]), percent(t["matches"]), percent(t["dictionary"]),
-                 t["dictionary_cosine_95"], "yes" if t["beats_dictionary"] else "no"] for t in data["transcripts"]
+                [t["transcript"], t["questions"], t["victims"], t["numbers"],
+                 "{median:.2f} ({low:.2f}–{high:.2f})".format(**t["explained"]),
+                 "{median:.3f} ({low:.3f}–{high:.3f})".format(**t["cosine"]), t["cosine_max"],
+                 t["dictionary_cosine_95"], percent(t["matches"]), percent(t["dictionary"]),
+                 "yes" if t["beats_dictionary"] else "no"] for t in data["transcripts"]
             ],
         },
         {
@@ -325,12 +265,12 @@ def _tables(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[s
             ],
         },
         {
-            "title": "The key split",
+            "title": "What one server's share opens",
             "text": "One server tries to decrypt alone.",
-            "head": ["split", "bits of N", "other share recovered", "ciphertexts opened"],
+            "head": ["where", "bits of N", "other share recovered", "ciphertexts opened"],
             "rows": [
-                [k["key_split"], k["bits"], "yes" if k["sk1_recovered"] else "no", f"{k['opened']} of {k['of']}"]
-                for k in data["key_split"]
+                [k["opens"], k["bits"], "yes" if k["other_share"] else "no", f"{k['opened']} of {k['of']}"]
+                for k in data["opens"]
             ],
         },
     ]  # fmt: skip

@@ -1,130 +1,123 @@
-"""The arms that go through the product's own servers, question by question, and what lies on their disks."""
+"""The arms that go through the product's own servers, question by question."""
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import sqlite3
+import os
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.attack import boundary, keysplit, leak, transcript
+from pura.attack import boundary, leak, transcript
 from pura.attack.linear import covariance_of
-from pura.attack.metrics import Rate, unlinkability
-from pura.attack.oracle import Floats, cosines, unit
-from pura.crypto.keys import load_share
-from pura.crypto.rng import SystemRng
-from pura.crypto.threshold import KeySet, generate
-from pura.ids import Engine, Party
+from pura.attack.metrics import Band, Rate
+from pura.attack.oracle import Floats, cosines
+from pura.ids import Engine
 from pura_bench.security.arms import (
-    CIPHERTEXTS,
-    DISK,
+    BISECTED,
+    FOLLOWING,
+    LOCKOUT,
     PACKED,
-    PACKED_VIEW,
+    PACKED_BUDGET,
+    PACKED_LOCKOUT,
+    PACKED_S1,
+    PACKED_S2,
     PUBLISHED_S2,
-    STOLEN,
+    SMALL_BUDGET,
     VIA_FORMULA,
     VIA_SERVERS,
     Stage,
     first_accept,
+    principal_directions,
     start_of,
 )
-from pura_bench.security.deployments import Deployment, PlainDecisions, ServerDecisions, ServerLeak, deployed
+from pura_bench.security.deployments import Deployment, ServerDecisions, ServerLeak
 from pura_bench.security.judge import rate_json
+from pura_bench.security.lab import Lab
 from pura_bench.security.transcripts import features_of, sessions_of
 
-SMALL_BUDGET = 100
-LOCKOUT = 20
-TOY_BITS = 1024
-SAMPLE = 5
+
+@dataclasses.dataclass(frozen=True)
+class Seen:
+    """How many numbers a curious server saw of each question, and what they gave."""
+
+    numbers: int
+    finding: transcript.Finding
 
 
-class Lab:
-    """Deployments of one stage, all under one key, one after the other; folders are removed at the end of each."""
-
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
-        self._keys: KeySet | None = None
-
-    @property
-    def keys(self) -> KeySet:
-        """Of a ceremony, made once."""
-        self._keys = self._keys or generate(self.stage.plan.key_bits, SystemRng())
-        return self._keys
-
-    def deploy(self, engine: Engine, **settings: Any) -> Any:
-        """A context manager; see `deployed`."""
-        folder = self.stage.work / "deployment"
-        shutil.rmtree(folder, ignore_errors=True)
-        gallery = settings.pop("gallery", self.stage.enrolled)
-        return deployed(folder, gallery, engine=engine, threshold=self.stage.threshold, keys=self.keys, **settings)
-
-    def chosen(self, start: boundary.Start) -> NDArray[np.int64]:
-        """The victims to run wholly through the servers: those that the dictionary opened soonest."""
-        found = np.flatnonzero(start.entry >= 0)
-        return found[np.argsort(start.queries[found])][: self.stage.plan.through_servers]
-
-
-def _attack(stage: Stage, oracle: Any, start: boundary.Start, budgets: tuple[int, ...]) -> boundary.Template:
-    known = stage.cast.known.embeddings
-    principal = np.linalg.svd(known - known.mean(0), full_matrices=False)[2]
-    return boundary.template(oracle, known, start, budgets, stage.rng, directions=principal)
+def _attack(
+    stage: Stage, oracle: Any, start: boundary.Start, budgets: tuple[int, ...], patience: int | None = None
+) -> boundary.Template:
+    known, directions = stage.cast.known.embeddings, principal_directions(stage)
+    return boundary.template(oracle, known, start, budgets, stage.rng, directions=directions, patience=patience)
 
 
 def packed_decisions(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
-    """Our client against our servers: everybody by the decision in the clear, some wholly through the servers; then the
-    same with a small budget and with a lockout."""
-    plan, rows = stage.plan, []
+    """Our client against our servers: everybody by the decision in the clear, some wholly through the servers."""
     with lab.deploy(Engine.PACKED) as deployment:
-        plain: PlainDecisions = deployment.plaintext(stage.enrolled)
-        start = start_of(stage, plain)
-        found = _attack(stage, plain, start, plan.budgets)
-        for budget in plan.budgets:
-            made = stage.invert(found.at[budget], f"packed, {budget} decisions")
-            rows.append(
-                stage.row(PACKED, "bisected angles, principal directions, then inversion", budget, made, VIA_FORMULA,
-                          templates=found.at[budget], first_accept=first_accept(stage, start))
-            )  # fmt: skip
-        few = lab.chosen(start)
-        rows.append(_through(stage, deployment, few, found, "no limit", plan.server_questions))
-    with lab.deploy(Engine.PACKED, budget=SMALL_BUDGET) as deployment:
-        what = f"budget of {SMALL_BUDGET} questions"
-        rows.append(_through(stage, deployment, few[:1], found, what, plan.server_questions))
-    with lab.deploy(Engine.PACKED, lockout=LOCKOUT) as deployment:
-        what = f"lockout after {LOCKOUT} near questions"
-        rows.append(_through(stage, deployment, few[:1], found, what, plan.server_questions))
+        rows, few = _everybody(stage, lab, deployment, PACKED, stage.plan.budgets)
+        return [*rows, _through(stage, deployment, few, PACKED)]
+
+
+def packed_budget(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
+    """The same with a small budget for each client. The attacker knows it, and has one client for each victim."""
+    with lab.deploy(Engine.PACKED) as deployment:
+        rows, few = _everybody(stage, lab, deployment, PACKED_BUDGET, (SMALL_BUDGET,))
+    for victim in few:
+        with lab.deploy(Engine.PACKED, budget=SMALL_BUDGET) as deployment:
+            # it goes on until it is refused
+            rows.append(_through(stage, deployment, np.array([victim]), PACKED_BUDGET))
     return rows
 
 
-def _through(
+def packed_lockout(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
+    """The same with a lockout. The attacker knows its limit, and believes no "no" that a locked entry may have said."""
+    with lab.deploy(Engine.PACKED, lockout=LOCKOUT) as deployment:
+        rows, few = _everybody(stage, lab, deployment, PACKED_LOCKOUT, stage.plan.budgets, patience=LOCKOUT)
+        # here it goes on, so that entries are locked
+        return [*rows, _through(stage, deployment, few, PACKED_LOCKOUT)]
+
+
+def _everybody(
     stage: Stage,
+    lab: Lab,
     deployment: Deployment,
-    victims: NDArray[np.int64],
-    expected: boundary.Template,
-    what: str,
-    questions: int,
-) -> dict[str, Any]:
-    """The whole attack by the client's library: dictionary, then bisection, as far as `questions` go."""
+    name: str,
+    budgets: tuple[int, ...],
+    patience: int | None = None,
+) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
+    """The attack on all victims by the decision in the clear; and whom to attack through the servers, too."""
+    plain = deployment.plaintext(stage.enrolled)
+    start = start_of(stage, plain, max(budgets))
+    found = _attack(stage, plain, start, budgets, patience)
+    accepted = first_accept(stage, start, max(budgets))
+    rows = [
+        stage.row(name, BISECTED, budget, stage.invert(found.at[budget], f"{name}, {budget} decisions"), VIA_FORMULA,
+                  templates=found.at[budget], first_accept=accepted)
+        for budget in budgets
+    ]  # fmt: skip
+    return rows, lab.chosen(start)
+
+
+def _through(stage: Stage, deployment: Deployment, victims: NDArray[np.int64], name: str) -> dict[str, Any]:
+    """The whole attack by the client's library: dictionary, then bisection, as far as the plan's questions go."""
     oracle = ServerDecisions(deployment, stage.enrolled)
+    questions = stage.plan.server_questions
     began = time.monotonic()
-    known = stage.cast.known.embeddings
-    start = boundary.dictionary(oracle, known, questions, stage.rng, victims=victims)
-    got = _attack(stage, oracle, start, (questions,)).at[questions] if (start.entry >= 0).any() else np.zeros((1, 1))
+    start = boundary.dictionary(oracle, stage.cast.known.embeddings, questions, stage.rng, victims=victims)
+    got = _attack(stage, oracle, start, (questions,)).at[questions]
     asked = int(oracle.queries.sum())
-    cosine = cosines(got[victims], stage.enrolled[victims]) if got.size > 1 else np.zeros(len(victims))
     return {
-        "servers": what,
+        "servers": name,
         "victims": len(victims),
         "questions": asked,
         "compared": oracle.compared,
         "differed": oracle.differed,
         "refused": oracle.refused,
         "ms_a_question": round(1000 * (time.monotonic() - began) / max(1, asked), 1),
-        "template_cosine": [round(float(c), 4) for c in cosine],
+        "template_cosine": [round(float(c), 4) for c in cosines(got[victims], stage.enrolled[victims])],
         "engine": "packed",
     }
 
@@ -183,151 +176,78 @@ def _from_uniform(values: Floats) -> float:
     return float(max(np.max(np.arange(1, n + 1) / n - x), np.max(x - np.arange(n) / n)))
 
 
-def packed_transcript(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
+def transcripts(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     """A client together with a curious S1, or a curious S2, of engine `packed`: everything that the server receives and
-    opens, for the same questions; and engine `published` in the same hands."""
+    opens, for the same questions; and engine `published` in the same hands, which shows what the attacker can do."""
     plan = stage.plan
-    few = np.arange(min(plan.through_servers, len(stage.enrolled)))
-    probes = stage.cast.known.embeddings[stage.rng.choice(len(stage.cast.known.names), plan.transcript_questions)]
-    covariance = covariance_of(stage.cast.known.embeddings)
-    found: dict[str, list[dict[str, Any]]] = {}
-    templates: dict[str, list[Floats]] = {}
-    for engine, sides in ((Engine.PACKED, ("s1", "s2")), (Engine.PUBLISHED, ("s2",))):
-        gallery = stage.enrolled[few]
-        with lab.deploy(engine, gallery=gallery, curious=sides) as deployment:
-            for victim in few.tolist():
-                before = {side: path.stat().st_size for side, path in deployment.notes.items()}
-                matches = [deployment.question(victim, probe) for probe in probes]
-                for side, path in deployment.notes.items():
-                    with path.open(encoding="utf-8") as file:
-                        file.seek(before[side])
-                        seen = features_of(sessions_of(file), int(lab.keys.public.n), matches)
-                    name = f"{engine.value} {side}"
-                    got = transcript.attack(probes, seen, covariance)
-                    cosine = float(np.abs(cosines(got.template[None], gallery[victim : victim + 1])[0]))
-                    templates.setdefault(name, []).append(got.template)
-                    found.setdefault(name, []).append(
-                        {"numbers": seen.shape[1], "explained": round(got.explained, 4), "cosine": round(cosine, 4)}
-                    )
-    # what guessing gives: photos of the attacker's people, each tried as it is and as its opposite
-    guesses = np.abs(stage.cast.known.embeddings @ stage.enrolled[few].T)
+    some = np.arange(min(plan.transcript_victims, len(stage.enrolled)))
     rows: list[dict[str, Any]] = []
-    for name, lines in found.items():
-        hits = Rate.of(np.array([line["cosine"] for line in lines]) >= stage.threshold)
-        chance = Rate.of((guesses >= stage.threshold).ravel())
-        rows.append(
-            {
-                "transcript": name,
-                "questions": len(probes),
-                "victims": lines,
-                "matches": rate_json(hits),
-                "dictionary": rate_json(chance),
-                "beats_dictionary": hits.beats(chance),
-                "dictionary_cosine_95": round(float(np.quantile(guesses, 0.95)), 4),
-            }
-        )
-    rows.append({"deployment": PACKED_VIEW, "transcript_of": list(found)})
+    for engine, sides, victims in (
+        (Engine.PUBLISHED, {"s2": PUBLISHED_S2}, some[: plan.through_servers]),
+        (Engine.PACKED, {"s1": PACKED_S1, "s2": PACKED_S2}, some),
+    ):
+        for side, findings in _findings(stage, lab, engine, tuple(sides), victims).items():
+            rows += _judged(stage, sides[side], findings, victims)
     return rows
 
 
-def disks(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
-    """Unlinkability of what is stored: each victim is enrolled twice, with two photos; can the two be told to belong
-    together? D_sys, and what it would be by chance."""
-    both = np.concatenate([stage.enrolled, stage.cast.mates.embeddings])
-    count = len(stage.enrolled)
-    with lab.deploy(Engine.PACKED, gallery=both) as deployment:
-        folder = deployment.folder
-    stored = {side: _entries(folder / side / "data" / "gallery.db") for side in ("s1", "s2")}
-    shares = {party: load_share(folder / f"{side}" / f"{side}.share", lab.keys.public, party)
-              for side, party in (("s1", Party.S1), ("s2", Party.S2))}  # fmt: skip
-    same, other = _pairs(count)
-    a, b = unit(stage.enrolled), unit(stage.cast.mates.embeddings)
-    out = [_linked(STOLEN, "the embeddings' cosine", (a @ b.T)[same], (a @ b.T)[other])]
-    what = {
-        (CIPHERTEXTS, "a template's ciphertexts, equal bits"): _bits([row[0] for row in stored["s1"]], count),
-        (f"{DISK}, S1", "its share of the norm, difference"): _differences([row[1] for row in stored["s1"]], count),
-        (f"{DISK}, S2", "its share of the norm, difference"): _differences([row[1] for row in stored["s2"]], count),
-    }
-    out += [_linked(where, how, score[same], score[other]) for (where, how), score in what.items()]
-    opened = {
-        side: sum(
-            m is not None
-            for m in keysplit.decrypt_ours_alone(
-                lab.keys.public, shares[party], [int.from_bytes(row[0][: lab.keys.public.ciphertext_bytes], "big")
-                                                 for row in stored["s1"][:SAMPLE]])
-        )
-        for side, party in (("s1", Party.S1), ("s2", Party.S2))
-    }  # fmt: skip
-    out.append({"disk": "ciphertexts that one server's disk opens, of those tried", "tried": SAMPLE, **opened})
-    return out
+def _findings(
+    stage: Stage, lab: Lab, engine: Engine, sides: tuple[str, ...], victims: NDArray[np.int64]
+) -> dict[str, list[Seen]]:
+    """Ask everything about each victim, and attack each side's notes."""
+    known, questions = stage.cast.known.embeddings, stage.plan.transcript_questions
+    probes = known[stage.rng.choice(len(known), questions, replace=questions > len(known))]
+    covariance = covariance_of(known)
+    tell = stage.tell(f"transcripts, engine {engine.value}")
+    found: dict[str, list[Seen]] = {side: [] for side in sides}
+    with lab.deploy(engine, gallery=stage.enrolled[victims], curious=sides) as deployment:
+        for at in range(len(victims)):
+            for path in deployment.notes.values():
+                os.truncate(path, 0)  # servers append, so they go on from there
+            matches = []
+            for i, probe in enumerate(probes):
+                matches.append(deployment.question(at, probe))
+                tell(at * questions + i, len(victims) * questions)
+            for side, path in deployment.notes.items():
+                with path.open(encoding="utf-8") as file:
+                    numbers = features_of(sessions_of(file), int(lab.keys.public.n), matches)
+                found[side].append(Seen(numbers.shape[1], transcript.attack(probes, numbers, covariance)))
+    return found
 
 
-def _entries(file: Path) -> list[tuple[bytes, bytes]]:
-    """The row ciphertexts and the norm share of each entry, oldest first."""
-    with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as db:
-        rows = db.execute("SELECT body, norm_share FROM entry ORDER BY seq").fetchall()
-    db.close()
-    return [(bytes(body), bytes(share)) for body, share in rows]
-
-
-def _pairs(count: int) -> tuple[Any, Any]:
-    same = np.eye(count, dtype=bool)
-    return same, ~same
-
-
-def _bits(stored: list[bytes], count: int) -> Floats:
-    """The share of equal bits of each first entry with each second one."""
-    bits = np.array([np.unpackbits(np.frombuffer(raw, np.uint8)) for raw in stored]).astype(np.float32) * 2 - 1
-    out: Floats = bits[:count] @ bits[count:].T / bits.shape[1]
-    return out
-
-
-def _differences(stored: list[bytes], count: int) -> Floats:
-    """Minus the distance of two shares modulo 2^64."""
-    values = np.array([int.from_bytes(raw[-8:], "big") for raw in stored], np.uint64)
-    gap = values[:count, None] - values[None, count:]
-    out: Floats = -np.minimum(gap, np.uint64(0) - gap).astype(np.float64)
-    return out
-
-
-def _linked(where: str, how: str, mated: Floats, non_mated: Floats) -> dict[str, Any]:
-    got = unlinkability(mated, non_mated)
-    return {"unlinkability": where, "score": how, **{k: round(v, 4) for k, v in dataclasses.asdict(got).items()}}
-
-
-def key_split(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
-    """The published split undone by S2, on a key made by the published formula; the same on ours."""
-    rng = SystemRng()
-    toy = keysplit.published_keys(TOY_BITS, rng)
-    messages = [rng.below(1 << 20) for _ in range(SAMPLE)]
-    theirs = [keysplit.decrypt_alone(toy.n, toy.sk2, keysplit.published_encrypt(toy.n, m, rng)) for m in messages]
-    pk = lab.keys.public
-    cs = [pk.encrypt(m, rng) for m in messages]
+def _judged(stage: Stage, deployment: str, findings: list[Seen], victims: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """What the templates are worth: pictures of them for the judges; and beside guessing, photos of the attacker's
+    people, each tried as it is and as its opposite, as the templates are."""
+    enrolled, questions = stage.enrolled[victims], stage.plan.transcript_questions
+    templates = np.stack([seen.finding.template for seen in findings])
+    cosine = cosines(templates, enrolled)
+    signed = templates * np.where(cosine < 0, -1.0, 1.0)[:, None]
+    guesses = np.abs(stage.cast.known.embeddings @ enrolled.T)
+    hits, chance = Rate.of(np.abs(cosine) >= stage.threshold), Rate.of((guesses >= stage.threshold).ravel())
+    made = stage.invert(signed, f"{deployment}, transcripts")
     return [
+        stage.row(deployment, FOLLOWING, questions, made, VIA_SERVERS, templates=signed,
+                  note="of a template and its opposite the better one"),
         {
-            "key_split": "published (SOCI, SOCI+, TRUST)",
-            "bits": TOY_BITS,
-            "sk1_recovered": bool(keysplit.recover_sk1(toy.n, toy.sk2) == toy.sk1),
-            "opened": sum(a == b for a, b in zip(theirs, messages, strict=True)),
-            "of": SAMPLE,
+            "transcript": deployment,
+            "questions": questions,
+            "victims": len(victims),
+            "numbers": findings[0].numbers,
+            "explained": dataclasses.asdict(Band.of(np.array([seen.finding.explained for seen in findings]))),
+            "cosine": dataclasses.asdict(Band.of(np.abs(cosine))),
+            "cosine_max": round(float(np.abs(cosine).max()), 4),
+            "matches": rate_json(hits),
+            "dictionary": rate_json(chance),
+            "beats_dictionary": hits.beats(chance),
+            "dictionary_cosine_95": round(float(np.quantile(guesses, 0.95)), 4),
         },
-        *(
-            {
-                "key_split": f"ours, {party.name} alone",
-                "bits": pk.n_bits,
-                "sk1_recovered": False,
-                "opened": sum(m is not None for m in keysplit.decrypt_ours_alone(pk, share, cs)),
-                "of": SAMPLE,
-            }
-            for party, share in ((Party.S1, lab.keys.s1), (Party.S2, lab.keys.s2))
-        ),
-    ]
+    ]  # fmt: skip
 
 
 ARMS = {
-    "keysplit": key_split,
     "packed-decisions": packed_decisions,
+    "packed-budget": packed_budget,
+    "packed-lockout": packed_lockout,
     "published-servers": published_leak,
-    "transcripts": packed_transcript,
-    "disks": disks,
+    "transcripts": transcripts,
 }

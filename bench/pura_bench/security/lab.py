@@ -1,0 +1,43 @@
+"""The product's servers, started for one arm after the other under one key."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pura.attack import boundary
+from pura.crypto.rng import SystemRng
+from pura.crypto.threshold import KeySet, generate
+from pura.ids import Engine
+from pura_bench.security.arms import Stage
+from pura_bench.security.deployments import deployed
+
+
+class Lab:
+    """Deployments of one stage, all under one key, one after the other, in one folder."""
+
+    def __init__(self, stage: Stage, keys: KeySet | None = None) -> None:
+        self.stage = stage
+        self._keys = keys
+
+    @property
+    def keys(self) -> KeySet:
+        """Those given, or of a ceremony, made once."""
+        self._keys = self._keys or generate(self.stage.plan.key_bits, SystemRng())
+        return self._keys
+
+    def deploy(self, engine: Engine, **settings: Any) -> Any:
+        """A context manager; see `deployed`."""
+        folder = self.stage.work / "deployment"
+        shutil.rmtree(folder, ignore_errors=True)
+        gallery = settings.pop("gallery", self.stage.enrolled)
+        settings["dimension"] = gallery.shape[1]
+        return deployed(folder, gallery, engine=engine, threshold=self.stage.threshold, keys=self.keys, **settings)
+
+    def chosen(self, start: boundary.Start) -> NDArray[np.int64]:
+        """The victims to run wholly through the servers: those that the dictionary opened soonest."""
+        found = np.flatnonzero(start.entry >= 0)
+        return found[np.argsort(start.queries[found])][: self.stage.plan.through_servers]
