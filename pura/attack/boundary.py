@@ -8,7 +8,7 @@ about 2,200 bits for D = 128.
 antithetic pairs; the sum of (accept+ - accept-) n is the direction in which the score grows (as HopSkipJump does it,
 arXiv 1904.02144); take a step that way, and begin again.
 
-Both must first find a probe that is accepted: a dictionary of other people's photos, which needs 1 / FMR tries.
+Both must first find a probe that is accepted: see `pura.attack.dictionary`.
 """
 
 from __future__ import annotations
@@ -20,53 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pura.attack.basis import Basis
+from pura.attack.dictionary import Start
 from pura.attack.oracle import Bools, DecisionOracle, Embed, Floats, Progress, quiet, unit
 
 if TYPE_CHECKING:
     import torch
-
-NOT_FOUND = -1
-
-
-@dataclasses.dataclass
-class Start:
-    """For each victim: which entry of the dictionary was accepted (-1: none), after how many questions."""
-
-    entry: NDArray[np.int64]
-    queries: NDArray[np.int64]
-
-
-def dictionary(
-    oracle: DecisionOracle,
-    known: Floats,
-    budget: int,
-    rng: np.random.Generator,
-    *,
-    block: int = 1,
-    victims: NDArray[np.int64] | None = None,
-) -> Start:
-    """Try the attacker's embeddings (n, D) in random order on every victim, or on some, until one is accepted or
-    `budget` is spent.
-
-    `block` questions are sent at a time; those after the accepted one are asked in vain, and counted by the oracle.
-    """
-    order = rng.permutation(len(known))[:budget]
-    count = len(oracle.queries)
-    entry, asked = np.full(count, NOT_FOUND), np.full(count, len(order))
-    wanted = np.ones(count, bool) if victims is None else np.isin(np.arange(count), victims)
-    asked[~wanted] = 0
-    for i in range(0, len(order), block):
-        open_ = np.flatnonzero((entry == NOT_FOUND) & wanted)
-        if not len(open_):
-            break
-        part = order[i : i + block]
-        hits = oracle.decide(np.repeat(open_, len(part)), np.tile(known[part], (len(open_), 1)))
-        for v, row in zip(open_, hits.reshape(len(open_), -1), strict=True):
-            if row.any():
-                first = int(np.argmax(row))
-                entry[v], asked[v] = part[first], i + first + 1
-    return Start(entry, asked)
-
 
 # --- embedding space ---------------------------------------------------------------------------------
 
@@ -81,7 +39,6 @@ class Template:
 
 def template(
     oracle: DecisionOracle,
-    known: Floats,
     start: Start,
     budgets: tuple[int, ...],
     rng: np.random.Generator,
@@ -92,14 +49,13 @@ def template(
     progress: Progress = quiet,
 ) -> Template:
     """Bisect angles from each accepted start. `directions` (m, D): tried in this order after being made orthogonal to
-    the start; by default random. Budgets count the dictionary's questions.
+    the start; by default random. Budgets count the questions of the start, too.
 
     `patience`: how many questions after the accepted one are still believed. An attacker who knows of a lockout stops
     there, because a locked entry's "no" says nothing.
     """
-    victims = np.flatnonzero(start.entry != NOT_FOUND)
-    d = known.shape[1]
-    e = unit(np.asarray(known[start.entry[victims]], np.float64))
+    victims, d = start.found, start.probes.shape[1]
+    e = unit(np.asarray(start.probes[start.entry[victims]], np.float64))
     spent = start.queries.copy()
     last = np.full(len(spent), max(budgets))
     if patience is not None:
@@ -197,7 +153,7 @@ def image(
 
     s = settings or ImageSettings()
     rng = torch.Generator().manual_seed(seed)
-    found = np.flatnonzero(start.entry != NOT_FOUND)
+    found = start.found
     spent = start.queries.copy()
     images = starts.clone()
     at = {b: torch.where(torch.from_numpy(start.queries <= b)[:, None], images, basis.mean) for b in budgets}

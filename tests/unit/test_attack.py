@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pura.attack import blobs, boundary, darkerbb, leak, linear, metrics
+from pura.attack import blobs, boundary, darkerbb, dictionary, leak, linear, metrics
 from pura.attack.oracle import BitAsScore, Floats, PlaintextDecisions, PlaintextScores, cosines, unit
 
 torch = pytest.importorskip("torch")
@@ -131,10 +131,9 @@ def test_attack_blobs_never_get_worse(world: World) -> None:
 
 def test_attack_decisions_give_the_template(world: World) -> None:
     oracle = PlaintextDecisions(world.enrolled, 0.4)
-    rng = np.random.default_rng(2)
-    start = boundary.dictionary(oracle, world.known, 300, rng)
+    start = dictionary.search(oracle, world.known, 300)
     assert (start.entry >= 0).all()
-    found = boundary.template(oracle, world.known, start, (60, 700), rng, bits=12)
+    found = boundary.template(oracle, start, (60, 700), np.random.default_rng(2), bits=12)
     assert cosines(found.at[700], world.enrolled).min() > 0.999
     assert cosines(found.at[60], world.enrolled).mean() < 0.95
     assert (oracle.queries == found.queries).all()
@@ -142,29 +141,47 @@ def test_attack_decisions_give_the_template(world: World) -> None:
 
 def test_attack_decisions_are_believed_as_long_as_patience_lasts(world: World) -> None:
     oracle = PlaintextDecisions(world.enrolled, 0.4)
-    start = boundary.dictionary(oracle, world.known, 300, np.random.default_rng(2))
+    start = dictionary.search(oracle, world.known, 300)
     before = oracle.queries.copy()
-    found = boundary.template(oracle, world.known, start, (60, 700), np.random.default_rng(3), bits=4, patience=20)
+    found = boundary.template(oracle, start, (60, 700), np.random.default_rng(3), bits=4, patience=20)
     assert (oracle.queries - before == 16).all()  # two directions of 8 questions; a third would be 24
-    longer = boundary.template(oracle, world.known, start, (700,), np.random.default_rng(3), bits=4)
+    longer = boundary.template(oracle, start, (700,), np.random.default_rng(3), bits=4)
     gained = cosines(longer.at[700], world.enrolled) - cosines(found.at[700], world.enrolled)
     assert gained.mean() > 0.1
 
 
+def test_attack_covering_probes_are_close_to_many() -> None:
+    rng = np.random.default_rng(8)
+    centred = rng.standard_normal((500, D))
+    shifted = unit(centred + 2.0 * np.eye(D)[0])  # people whose mean is not zero
+    people, victims = shifted[:400], shifted[400:]
+    probes = dictionary.covering(people, 0.6)
+    counts = (people @ probes.T >= 0.6).sum(0)
+    assert (people @ probes.T >= 0.6).any(1).all()
+    assert counts[0] == counts.max()
+    oracle = PlaintextDecisions(victims, 0.6)
+    covered = dictionary.search(oracle, probes, 5)
+    photos = dictionary.search(PlaintextDecisions(victims, 0.6), people, 5)
+    assert len(covered.found) > 2 * len(photos.found) + 10
+    assert (covered.queries <= 5).all()
+    again = dictionary.search(oracle, probes, 5, np.array([3]))
+    assert again.queries[3] == covered.queries[3]
+    assert again.queries.sum() == covered.queries[3]
+
+
 def test_attack_without_an_accepted_start_has_nothing(world: World) -> None:
     oracle = PlaintextDecisions(world.enrolled, 0.9999)
-    rng = np.random.default_rng(2)
-    start = boundary.dictionary(oracle, world.known, 20, rng)
-    assert (start.entry == boundary.NOT_FOUND).all()
+    start = dictionary.search(oracle, world.known, 20)
+    assert (start.entry == dictionary.NOT_FOUND).all()
     assert (start.queries == 20).all()
-    assert not boundary.template(oracle, world.known, start, (100,), rng).at[100].any()
+    assert not boundary.template(oracle, start, (100,), np.random.default_rng(2)).at[100].any()
 
 
 def test_attack_in_image_space_climbs_by_decisions(world: World) -> None:
     photos = world.basis.images(torch.randn(300, SIZE, generator=torch.Generator().manual_seed(9)))
     known = world.embed(photos)
     oracle = PlaintextDecisions(world.enrolled, 0.4)
-    start = boundary.dictionary(oracle, known, 300, np.random.default_rng(2))
+    start = dictionary.search(oracle, known, 300)
     settings = boundary.ImageSettings(pairs=20, step=1.0, bits=8)
     found = boundary.image(oracle, world.embed, world.basis, photos[start.entry], start, (50, 1000), settings, seed=1)
     first, last = (cosines(world.embed(found.at[b]), world.enrolled) for b in (50, 1000))

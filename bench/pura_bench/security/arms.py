@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pura.attack import blobs, boundary, darkerbb, invert, leak, linear
+from pura.attack import blobs, boundary, darkerbb, dictionary, invert, leak, linear
 from pura.attack.basis import Basis, pictures, vectors
 from pura.attack.embedders import OpenCvEmbed, TorchEmbed
 from pura.attack.metrics import Band
@@ -39,7 +40,9 @@ SPLIT_PUBLISHED, SPLIT_S1, SPLIT_S2 = "key split, published: S2 alone", "key spl
 NOTHING = "no deployment"
 STOLEN_PICTURES = "stolen-plaintext-database-inversion-0.npy"
 SAME = 0.999
-BISECTED = "bisected angles, principal directions, then inversion"
+ACCEPTED_BY = (1, 10, 100, 500, 1500)
+PHOTOS, COVERING = "photos", "covering probes"
+BISECTED = "{}, bisected angles, principal directions, then inversion"
 FOLLOWING = "whatever number follows the similarity, then inversion"
 NOTHING_OPENED = "nothing is opened, so a guess: somebody else's photo"
 VIA_SERVERS = "all questions through the server"
@@ -257,9 +260,19 @@ def naive(stage: Stage) -> list[dict[str, Any]]:
     return [out]
 
 
-def start_of(stage: Stage, oracle: Any, questions: int) -> boundary.Start:
-    """The dictionary: the attacker's own photos, until one is accepted."""
-    return boundary.dictionary(oracle, stage.cast.known.embeddings, questions, stage.rng)
+def photos_in_order(stage: Stage) -> NDArray[np.int64]:
+    """The attacker's own photos in the order in which they are tried."""
+    return stage.rng.permutation(len(stage.cast.known.names))
+
+
+def probes_of(stage: Stage, which: str) -> Floats:
+    """What is tried until something is accepted, (n, D): photos; or covering probes, and photos after them."""
+    known = stage.cast.known
+    photos: Floats = known.embeddings[photos_in_order(stage)]
+    if which == PHOTOS:
+        return photos
+    _, one_each = np.unique(known.people, return_index=True)
+    return np.concatenate([dictionary.covering(known.embeddings[one_each], stage.threshold), photos])
 
 
 def principal_directions(stage: Stage) -> Floats:
@@ -269,46 +282,49 @@ def principal_directions(stage: Stage) -> Floats:
     return out
 
 
-def first_accept(stage: Stage, start: boundary.Start, within: int) -> dict[str, Any]:
-    """Questions to the first accepted photo."""
-    got = start.queries[start.entry >= 0]
+def first_accept(start: dictionary.Start, which: str, within: int) -> dict[str, Any]:
+    """Questions to the first accepted probe."""
+    got = start.queries[start.found]
     return {
+        "probes": which,
         "found": len(got),
         "of": len(start.entry),
         "median": float(np.median(got)) if len(got) else None,
         "within": within,
-        "dictionary": len(stage.cast.known.names),
+        "by": {str(b): int((got <= b).sum()) for b in ACCEPTED_BY if b <= within},
     }
 
 
 def decisions(stage: Stage) -> list[dict[str, Any]]:
-    """The adaptive attacks on a server that returns decisions, in embedding space and in image space."""
-    plan, rows = stage.plan, []
-    known = stage.cast.known
+    """The adaptive attack in embedding space on a server that returns decisions."""
+    rows = []
+    budgets = (*stage.plan.budgets, 3 * max(stage.plan.budgets))
     principal = principal_directions(stage)
     with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
-        start = start_of(stage, client, max(plan.budgets))
-        accept = first_accept(stage, start, max(plan.budgets))
-        for name, directions in (("random directions", None), ("principal directions", principal)):
-            budgets = (*plan.budgets, 3 * max(plan.budgets))
-            found = boundary.template(client, known.embeddings, start, budgets, stage.rng, directions=directions)
-            for budget in budgets:
-                attack, template = f"bisected angles, {name}, then inversion", found.at[budget]
-                more: dict[str, Any] = {"templates": template, "first_accept": accept}
-                if directions is None:  # the weaker of the two: its templates are enough
-                    rows.append(stage.line(BITS, attack, budget, VIA_SERVERS, **more))
-                    continue
-                made = stage.invert(template, f"decisions, {name}, {budget}")
-                rows.append(stage.row(BITS, attack, budget, made, VIA_SERVERS, **more))
+        for which in (PHOTOS, COVERING):
+            start = dictionary.search(client, probes_of(stage, which), max(stage.plan.budgets))
+            accept = first_accept(start, which, max(stage.plan.budgets))
+            for directions in (None, principal):
+                found = boundary.template(client, start, budgets, stage.rng, directions=directions)
+                for budget in budgets:
+                    attack, template = BISECTED.format(which), found.at[budget]
+                    more: dict[str, Any] = {"templates": template, "first_accept": accept}
+                    if directions is None:  # the weaker of the two: its templates are enough
+                        attack = attack.replace("principal", "random")
+                        rows.append(stage.line(BITS, attack, budget, VIA_SERVERS, **more))
+                        continue
+                    made = stage.invert(template, f"decisions, {which}, {budget}")
+                    rows.append(stage.row(BITS, attack, budget, made, VIA_SERVERS, **more))
     return rows
 
 
 def decision_images(stage: Stage) -> list[dict[str, Any]]:
     """The adaptive attack in image space; it needs the network for every question."""
     plan, known = stage.plan, stage.cast.known
+    order, within = photos_in_order(stage), max(plan.budgets)
     with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
-        start = start_of(stage, client, max(plan.budgets))
-        starts = vectors(known.crops[np.maximum(start.entry, 0)])
+        start = dictionary.search(client, known.embeddings[order], within)
+        starts = vectors(known.crops[order[np.maximum(start.entry, 0)]])
         found = boundary.image(
             client, stage.embed, stage.basis, starts, start, plan.budgets, seed=plan.seed,
             progress=stage.tell("decisions, image space"),
@@ -316,7 +332,7 @@ def decision_images(stage: Stage) -> list[dict[str, Any]]:
     side = stage.basis.side
     return [
         stage.row(BITS, "boundary estimates in image space", b, pictures(image, side), VIA_SERVERS,
-                  first_accept=first_accept(stage, start, max(plan.budgets)))
+                  first_accept=first_accept(start, PHOTOS, within))
         for b, image in sorted(found.at.items())
     ]  # fmt: skip
 

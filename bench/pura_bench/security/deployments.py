@@ -66,6 +66,10 @@ class PlainDecisions:
         out = [self._one(int(v), probe) for v, probe in zip(victims, probes, strict=True)]
         return np.array(out, bool)
 
+    def forget(self) -> None:
+        """Begin a new window: nothing was asked near any entry."""
+        self._near[:] = 0
+
     def _one(self, victim: int, probe: Floats) -> bool:
         p = self.params
         d = int(distance2(quantise(np.asarray(probe, np.float32), p), self._templates[victim][None])[0])

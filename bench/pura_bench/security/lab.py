@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.attack import boundary
+from pura.attack.dictionary import Start
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import KeySet, generate
 from pura.ids import Engine
@@ -37,7 +37,7 @@ class Lab:
         settings["dimension"] = gallery.shape[1]
         return deployed(folder, gallery, engine=engine, threshold=self.stage.threshold, keys=self.keys, **settings)
 
-    def chosen(self, start: boundary.Start) -> NDArray[np.int64]:
+    def chosen(self, start: Start) -> NDArray[np.int64]:
         """The victims to run wholly through the servers: those that the dictionary opened soonest."""
-        found = np.flatnonzero(start.entry >= 0)
+        found = start.found
         return found[np.argsort(start.queries[found])][: self.stage.plan.through_servers]

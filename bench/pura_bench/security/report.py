@@ -205,16 +205,18 @@ def _plot(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _tables(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    accepts = {(r["deployment"]): r["first_accept"] for r in rows if r.get("first_accept")}
+    accepts = {(r["deployment"], r["first_accept"]["probes"]): r["first_accept"] for r in rows if r.get("first_accept")}
     templates = sorted(data["templates"], key=place)
     return [
         {
-            "title": "Questions to the first accepted photo",
-            "text": "A decision-only attack must first be let in: it tries photos of other people one after the other.",
-            "head": ["deployment", "victims opened", "questions, median of those", "within", "photos to try"],
+            "title": "Questions to the first accepted probe",
+            "text": "A decision-only attack must first be let in: it tries photos of other people one after the other, "
+            "or vectors that are close to as many of them as possible.",
+            "head": ["deployment", "what is tried", "victims opened", "questions, median of those",
+                     *(f"after {b}" for b in arms.ACCEPTED_BY)],
             "rows": [
-                [d, f"{a['found']} of {a['of']}", "-" if a["median"] is None else f"{a['median']:.0f}", a["within"],
-                 a["dictionary"]] for d, a in accepts.items()
+                [d, probes, f"{a['found']} of {a['of']}", "-" if a["median"] is None else f"{a['median']:.0f}",
+                 *(a["by"].get(str(b), "-") for b in arms.ACCEPTED_BY)] for (d, probes), a in accepts.items()
             ],
         },
         {

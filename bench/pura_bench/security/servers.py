@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.attack import boundary, leak, transcript
+from pura.attack import boundary, dictionary, leak, transcript
 from pura.attack.linear import covariance_of
 from pura.attack.metrics import Band, Rate
 from pura.attack.oracle import Floats, cosines
 from pura.ids import Engine
 from pura_bench.security.arms import (
     BISECTED,
+    COVERING,
     FOLLOWING,
     LOCKOUT,
     PACKED,
@@ -24,6 +25,7 @@ from pura_bench.security.arms import (
     PACKED_LOCKOUT,
     PACKED_S1,
     PACKED_S2,
+    PHOTOS,
     PUBLISHED_S2,
     SMALL_BUDGET,
     VIA_FORMULA,
@@ -31,7 +33,7 @@ from pura_bench.security.arms import (
     Stage,
     first_accept,
     principal_directions,
-    start_of,
+    probes_of,
 )
 from pura_bench.security.deployments import Deployment, ServerDecisions, ServerLeak
 from pura_bench.security.judge import rate_json
@@ -48,10 +50,10 @@ class Seen:
 
 
 def _attack(
-    stage: Stage, oracle: Any, start: boundary.Start, budgets: tuple[int, ...], patience: int | None = None
+    stage: Stage, oracle: Any, start: dictionary.Start, budgets: tuple[int, ...], patience: int | None = None
 ) -> boundary.Template:
-    known, directions = stage.cast.known.embeddings, principal_directions(stage)
-    return boundary.template(oracle, known, start, budgets, stage.rng, directions=directions, patience=patience)
+    directions = principal_directions(stage)
+    return boundary.template(oracle, start, budgets, stage.rng, directions=directions, patience=patience)
 
 
 def packed_decisions(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
@@ -89,15 +91,17 @@ def _everybody(
     patience: int | None = None,
 ) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
     """The attack on all victims by the decision in the clear; and whom to attack through the servers, too."""
-    plain = deployment.plaintext(stage.enrolled)
-    start = start_of(stage, plain, max(budgets))
-    found = _attack(stage, plain, start, budgets, patience)
-    accepted = first_accept(stage, start, max(budgets))
-    rows = [
-        stage.row(name, BISECTED, budget, stage.invert(found.at[budget], f"{name}, {budget} decisions"), VIA_FORMULA,
-                  templates=found.at[budget], first_accept=accepted)
-        for budget in budgets
-    ]  # fmt: skip
+    plain, rows = deployment.plaintext(stage.enrolled), []
+    for which in (PHOTOS, COVERING):
+        plain.forget()
+        start = dictionary.search(plain, probes_of(stage, which), max(budgets))
+        found = _attack(stage, plain, start, budgets, patience)
+        for budget in budgets:
+            made = stage.invert(found.at[budget], f"{name}, {which}, {budget} decisions")
+            rows.append(
+                stage.row(name, BISECTED.format(which), budget, made, VIA_FORMULA, templates=found.at[budget],
+                          first_accept=first_accept(start, which, max(budgets)))
+            )  # fmt: skip
     return rows, lab.chosen(start)
 
 
@@ -106,7 +110,7 @@ def _through(stage: Stage, deployment: Deployment, victims: NDArray[np.int64], n
     oracle = ServerDecisions(deployment, stage.enrolled)
     questions = stage.plan.server_questions
     began = time.monotonic()
-    start = boundary.dictionary(oracle, stage.cast.known.embeddings, questions, stage.rng, victims=victims)
+    start = dictionary.search(oracle, probes_of(stage, COVERING), questions, victims)
     got = _attack(stage, oracle, start, (questions,)).at[questions]
     asked = int(oracle.queries.sum())
     return {
