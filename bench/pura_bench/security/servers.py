@@ -59,7 +59,7 @@ def _attack(
 def packed_decisions(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     """Our client against our servers: everybody by the decision in the clear, some wholly through the servers."""
     with lab.deploy(Engine.PACKED) as deployment:
-        rows, few = _everybody(stage, lab, deployment, PACKED, stage.plan.budgets)
+        rows, few = _everybody(stage, lab, deployment, PACKED, stage.plan.budgets, (PHOTOS, COVERING))
         return [*rows, _through(stage, deployment, few, PACKED)]
 
 
@@ -88,11 +88,12 @@ def _everybody(
     deployment: Deployment,
     name: str,
     budgets: tuple[int, ...],
+    dictionaries: tuple[str, ...] = (COVERING,),
     patience: int | None = None,
 ) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
     """The attack on all victims by the decision in the clear; and whom to attack through the servers, too."""
     plain, rows = deployment.plaintext(stage.enrolled), []
-    for which in (PHOTOS, COVERING):
+    for which in dictionaries:
         plain.forget()
         start = dictionary.search(plain, probes_of(stage, which), max(budgets))
         found = _attack(stage, plain, start, budgets, patience)
