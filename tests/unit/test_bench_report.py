@@ -97,12 +97,13 @@ def test_block() -> None:
 
 def security_content() -> dict[str, Any]:
     rate = {"k": 3, "n": 4, "low": 0.2, "high": 0.9}
-    verdict = {"network": "SFace", "similarity": {"median": 0.5, "low": 0.4, "high": 0.6}, "sar1": {"0.001": rate}}
+    similarity, rates = {"median": 0.5, "low": 0.4, "high": 0.6}, {"0.001": rate}
+    verdict = {"network": "SFace", "similarity": similarity, "sar1": rates, "sar2": rates}
     worse = {**verdict, "sar1": {"0.001": {**rate, "k": 1}}}
     arm = {"deployment": "plaintext scores", "attack": "best", "budget": 2000, "verdicts": [verdict]}
     return {
         "kind": "security", "machine": {"cpu": "a CPU"}, "command": "pura bench security", "when": "today",
-        "arms": [{**arm, "attack": "other", "verdicts": [worse]}, arm],
+        "arms": [{**arm, "attack": "other", "verdicts": [worse]}, {**arm, "budget": 9000}, arm],
         "transcripts": [{"transcript": "packed s1", "questions": 7, "matches": rate}],
     }  # fmt: skip
 
@@ -113,7 +114,7 @@ def test_security_in_both() -> None:
     assert "Measured by `pura bench security`." in text
     shown = section(security_content())
     assert shown.command == "pura bench security"
-    assert shown.tables[0].rows[1] == ["plaintext scores", "best", "2,000", "0.500 (0.400 to 0.600)", "75 % (20 to 90)"]
+    assert shown.tables[0].rows[2] == ["plaintext scores", "best", "2,000", "0.500 (0.400 to 0.600)", "75 % (20 to 90)"]
     assert shown.tables[1].rows == [["packed s1", "7"]]
 
 

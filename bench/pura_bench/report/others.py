@@ -63,7 +63,7 @@ def security_best(content: Row) -> Rows:
     best: dict[str, Row] = {}
     for row in content["arms"]:
         known = best.get(row["deployment"])
-        if row["deployment"] != NOTHING and (known is None or _accepted(row) > _accepted(known)):
+        if row["deployment"] != NOTHING and (known is None or _worth(row) > _worth(known)):
             best[row["deployment"]] = row
     return [
         [name, row["attack"], f"{row['budget']:,}", _share(row["verdicts"][0]["sar1"]["0.001"])]
@@ -71,9 +71,11 @@ def security_best(content: Row) -> Rows:
     ]
 
 
-def _accepted(row: Row) -> float:
-    rate = row["verdicts"][0]["sar1"]["0.001"]
-    return float(rate["k"] / rate["n"]) if rate["n"] else 0.0
+def _worth(row: Row) -> tuple[float, int, int]:
+    """How often its face is taken for the person enrolled, and for another photo; of equals the one that asks least."""
+    first = row["verdicts"][0]
+    rate = first["sar1"]["0.001"]
+    return (rate["k"] / rate["n"] if rate["n"] else 0.0, first["sar2"]["0.001"]["k"], -row["budget"])
 
 
 def _share(rate: Row) -> str:

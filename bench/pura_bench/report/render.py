@@ -74,7 +74,7 @@ def section(content: Row) -> Section:
     elif kind == "security":
         rows = others.security_rows(content)
         tables = [table("Every attack", rows[0], list(rows[1:]))]
-        for name in ("servers", "transcripts", "unlinkability", "key_split", "disk"):
+        for name in ("servers", "transcripts", "unlinkability", "opens"):
             tables += _anything(name.replace("_", " "), content.get(name, []))
     else:
         tables = [*_given(content), *_anything("", content, top=True)]
