@@ -27,7 +27,15 @@ from pura.crypto.keys import PUBLIC_NAME, SHARE_NAMES, write_keys
 from pura.crypto.paillier import DEFAULT_BITS, STRENGTHS
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import generate
-from pura.errors import PuraError, UnreadableImage, WouldOverwrite
+from pura.errors import (
+    FaceTooBlurred,
+    FaceTooSmall,
+    NoFace,
+    PuraError,
+    SeveralFaces,
+    UnreadableImage,
+    WouldOverwrite,
+)
 from pura.ids import Engine, Party
 from pura_client import config as client_config
 from pura_client.session import Client, Decision, Enrolled, connect
@@ -152,6 +160,58 @@ def keygen(out: Path, bits: str, as_json: bool) -> None:
         f"  {s2}   bring it to the operator of {Party.S2.name}, and to nobody else; then delete it here",
         "Whoever holds both shares can read everything. If a share is lost, everybody must be enrolled again.",
     )
+
+
+@cli.command()
+@click.option(
+    "--photos",
+    "folders",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    multiple=True,
+    help="A folder of photos, laid out as for enroll-dir; once for each population.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
+@click.option(
+    "--embedder",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="TOML file with the tables [embedder] and [detector]; SFace if there is none.",
+)
+@_largest
+@_answers
+def centre(folders: tuple[Path, ...], out: Path, embedder: Path | None, largest: bool, as_json: bool) -> None:
+    """Measure what the embeddings of many people have in common, to be taken out of every embedding.
+
+    The file is the `centre` of an embedder (docs/face.md). Take at least some hundred photos of many people like those
+    who will be asked about, best nobody who will be enrolled. A photo that cannot be used is left out.
+    """
+    from pura.face import centre as centres
+    from pura.face.pipeline import FacePipeline
+    from pura.face.spec import SFACE, DetectorSpec, read
+
+    if out.exists():
+        raise WouldOverwrite(f"{out} exists already; nothing was changed")
+    spec, detector = (None, DetectorSpec()) if embedder is None else read(embedder)
+    faces = FacePipeline((spec or SFACE).model_copy(update={"centre": None, "centre_sha256": None}), detector)
+    faces.load()
+    means, left_out = [], 0
+    for folder in folders:
+        found = []
+        for photo, _ in photos_in(folder):
+            try:
+                found.append(faces.embed(photo, largest=largest))
+            except (UnreadableImage, NoFace, SeveralFaces, FaceTooSmall, FaceTooBlurred):
+                left_out += 1
+        if not found:
+            raise NoFace(f"no photo in {folder} can be used")
+        means.append(centres.mean_of(found, folder.name))
+    centres.basis(means)
+    centres.write(out, means)
+    photos = sum(mean.photos for mean in means)
+    lines = [f"{out}: the centre of {photos} photos; {left_out} left out"]
+    if min(mean.photos for mean in means) < centres.FEW:
+        lines.append(f"with fewer than {centres.FEW} photos of a population it is much of each of them: take more")
+    _show(as_json, {"centre": str(out), "photos": photos, "left_out": left_out}, *lines)
 
 
 @cli.command()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from pura import settings
 from pura.errors import BadConfig
-from pura.face.spec import SFACE, DetectorSpec, EmbedderSpec
+from pura.face.spec import DetectorSpec, EmbedderSpec, located
 
 ENV = "PURA_CLIENT"
 DEFAULT_PATH = "client.toml"
@@ -31,8 +31,8 @@ class ClientConfig(BaseModel):
     key: Path | None = None
     deadline_s: float = Field(default=60.0, gt=0)
     """For one question, and for one batch of enrolments."""
-    embedder: EmbedderSpec = SFACE
-    """Which model embeds photos; it must be the collection's."""
+    embedder: EmbedderSpec | None = None
+    """Which model embeds photos; it must be the collection's. None: the built-in one that the collection names."""
     detector: DetectorSpec = DetectorSpec()
 
     @model_validator(mode="after")
@@ -68,8 +68,4 @@ def load(path: str | os.PathLike[str] | None = None) -> ClientConfig:
     for name in ("public_key", "ca", "cert", "key"):
         if isinstance(body.get(name), str):
             body[name] = str(file.parent / body[name])
-    for name in ("embedder", "detector"):
-        table = body.get(name)
-        if isinstance(table, dict) and isinstance(table.get("path"), str):
-            table["path"] = str(file.parent / table["path"])
-    return settings.validated(ClientConfig, body, file)
+    return settings.validated(ClientConfig, located(body, file.parent), file)

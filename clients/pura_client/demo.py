@@ -26,6 +26,7 @@ from pura.crypto.threshold import generate
 from pura.errors import NotReady, WouldOverwrite
 from pura.face.photos import orl_faces
 from pura.face.pipeline import FacePipeline
+from pura.face.spec import SFACE_CENTRED
 from pura.ids import Engine
 from pura_client import report
 from pura_client.processes import free_ports, server_command, two_servers
@@ -266,7 +267,7 @@ def _table(rows: Sequence[report.Row]) -> Table:
 
 
 def load_photos() -> tuple[Photos, FacePipeline]:
-    """All ORL photos by person, and the default embedder; both are fetched on first use."""
-    faces = FacePipeline()
+    """All ORL photos by person, and the embedder of new collections; both are fetched on first use."""
+    faces = FacePipeline(SFACE_CENTRED)
     faces.load()
     return {f"Person {i:02d}": list(photos) for i, photos in enumerate(orl_faces(), start=1)}, faces

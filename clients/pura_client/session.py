@@ -25,7 +25,7 @@ from pura.crypto.keys import load_public
 from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import Rng, SystemRng
 from pura.errors import MalformedMessage, OutOfRange, ParameterMismatch, PuraError, UnknownLabel, WrongKey, from_code
-from pura.face.spec import SFACE, DetectorSpec, EmbedderSpec
+from pura.face.spec import DetectorSpec, EmbedderSpec, for_collection
 from pura.ids import Engine, EnrolmentId, Handle, KeyId
 from pura.params import PROTOCOL_VERSION, Metric, Params
 from pura.wire._pb import pura_pb2 as pb
@@ -106,6 +106,8 @@ def connect(
     gateway = Gateway(open_channel(config, insecure=insecure), config.deadline_s, interceptors)
     try:
         params = params_of(gateway.info(), pk)
+        if faces is not None:
+            faces.spec.check(params)
     except PuraError:
         gateway.close()
         raise
@@ -149,7 +151,7 @@ class Client:
         labels: LabelCipher,
         *,
         faces: FacePipeline | None = None,
-        embedder: EmbedderSpec = SFACE,
+        embedder: EmbedderSpec | None = None,
         detector: DetectorSpec | None = None,
         rng: Rng | None = None,
     ) -> None:
@@ -282,10 +284,10 @@ class Client:
             return quantise(photo, self.params)
         if self._faces is None:
             # a client that brings its own embeddings needs neither OpenCV nor the weights
-            self._embedder.check(self.params)
+            spec = for_collection(self._embedder, self.params)
             from pura.face.pipeline import FacePipeline
 
-            self._faces = FacePipeline(self._embedder, self._detector)
+            self._faces = FacePipeline(spec, self._detector)
         return quantise(self._faces.embed(photo, largest=largest), self.params)
 
     # --- the collection -------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pura.errors import BadWeights
+from pura.face import centre
 from pura.face.spec import EmbedderSpec, Runtime
 
 BATCH = 16
@@ -23,15 +24,19 @@ class _Network(Protocol):
 
 
 class Embedder:
-    """A network by its `spec`, from the ONNX file at `path`."""
+    """A network by its `spec`, from the ONNX file at `path`; centred if the specification has a centre.
+
+    Raises `BadWeights` for a file that is not what the specification says.
+    """
 
     def __init__(self, spec: EmbedderSpec, path: Path) -> None:
         self.spec = spec
+        self._common = None if spec.centre is None else centre.read(spec.centre, spec.centre_sha256, spec.dimension)
         self._run: _Network = _OpenCv(path) if spec.runtime is Runtime.OPENCV else _OnnxRuntime(path)
 
     def embed_aligned(self, batch: NDArray[np.uint8]) -> Embeddings:
         """Embeddings (n, D) of aligned crops (n, size, size, 3), RGB. Raises `BadWeights` when the network does not
-        take or give what its specification says."""
+        take or give what its specification says, and `BadEmbedding` when one cannot be centred."""
         spec = self.spec
         if batch.ndim != 4 or batch.shape[1:] != (spec.input_size, spec.input_size, 3):
             raise ValueError(f"aligned faces must be {spec.input_size} x {spec.input_size} x 3")
@@ -47,7 +52,7 @@ class Embedder:
             if part.reshape(len(part), -1).shape != out[i : i + BATCH].shape:
                 raise BadWeights(f"the network {spec.name} does not give {spec.dimension} numbers a face")
             out[i : i + BATCH] = part.reshape(len(part), -1)
-        return out
+        return out if self._common is None else centre.centred(out, self._common).astype(np.float32)
 
 
 class _OpenCv:

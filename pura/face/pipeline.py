@@ -57,7 +57,7 @@ class FacePipeline:
         grey or (H, W, 3) RGB).
 
         Raises `UnreadableImage`, `NoFace`, `SeveralFaces` unless `largest`, `FaceTooSmall`, `FaceTooBlurred`,
-        `BadWeights`, `DownloadFailed`.
+        `BadWeights`, `BadEmbedding`, `DownloadFailed`.
         """
         embeddings = self.embed_aligned(self.aligned(photo, largest=largest)[None])
         return embeddings.reshape(-1)

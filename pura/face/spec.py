@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pura import settings
 from pura.errors import ParameterMismatch
 from pura.params import Metric, Params
 
+CENTRED = "sface-centred"
 SFACE_SHA256 = "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79"
 
 
@@ -45,6 +47,18 @@ class EmbedderSpec(BaseModel):
     std: float = Field(default=1.0, gt=0)
     metric: Metric = Metric.COSINE
     runtime: Runtime = Runtime.ONNXRUNTIME
+    # neither is in the repr, by which benchmarks name what they keep: embeddings without a centre stay known
+    centre: Path | None = Field(default=None, repr=False)
+    """A file that `pura centre` wrote: what is taken out of every embedding. Cosine only."""
+    centre_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", repr=False)
+
+    @model_validator(mode="after")
+    def _check_centre(self) -> EmbedderSpec:
+        if self.centre is not None and self.metric is not Metric.COSINE:
+            raise ValueError("only embeddings that are compared by cosines can be centred")
+        if self.centre is None and (self.centre_sha256 is not None or self.name == CENTRED):
+            raise ValueError("the centre is missing")
+        return self
 
     def check(self, params: Params) -> None:
         """Raises `ParameterMismatch` when a collection was made for another model."""
@@ -73,3 +87,49 @@ class DetectorSpec(BaseModel):
 
 SFACE = EmbedderSpec(name="sface", sha256=SFACE_SHA256, dimension=128, runtime=Runtime.OPENCV)
 """SFace (OpenCV Zoo, 2021dec, Apache-2.0): 128 numbers, RGB 0..255, cosine. Trained on web-scraped faces."""
+
+SFACE_CENTRED = EmbedderSpec(
+    name=CENTRED,
+    sha256=SFACE_SHA256,
+    dimension=128,
+    runtime=Runtime.OPENCV,
+    centre=Path(__file__).with_name("sface-centre.toml"),
+    centre_sha256="71ebc6ce7f3b86ef96e5d1eead5aada2768321802cf173ce2e9a64c34bced138",
+)
+"""The same network, without what the faces of LFW (DevTrain) have in common, and those of ORL."""
+
+BUILT_IN = {spec.name: spec for spec in (SFACE, SFACE_CENTRED)}
+
+
+def for_collection(configured: EmbedderSpec | None, params: Params) -> EmbedderSpec:
+    """The embedder of a collection: the one that is configured, else the built-in one of its name.
+
+    Raises `ParameterMismatch` when it is another model than the collection's.
+    """
+    spec = configured or BUILT_IN.get(params.embedder, SFACE)
+    spec.check(params)
+    return spec
+
+
+def read(path: Path) -> tuple[EmbedderSpec | None, DetectorSpec]:
+    """The tables [embedder], if there is one, and [detector] of a TOML file. Raises `BadConfig`."""
+    found = settings.validated(_Models, located(settings.read(path), path.parent), path)
+    return found.embedder, found.detector
+
+
+def located(body: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The tables of a file, with the paths in [embedder] and [detector] taken from its folder."""
+    for name in ("embedder", "detector"):
+        table = body.get(name)
+        if isinstance(table, dict):
+            for key in ("path", "centre"):
+                if isinstance(table.get(key), str):
+                    table[key] = str(folder / table[key])
+    return body
+
+
+class _Models(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    embedder: EmbedderSpec | None = None
+    detector: DetectorSpec = DetectorSpec()

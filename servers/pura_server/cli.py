@@ -98,7 +98,9 @@ def cli(context: click.Context, config: Path | None, insecure: bool) -> None:
 @click.option("--radius", type=float, default=1.0, show_default=True, help="Euclidean: the longest embedding.")
 @click.option("--sigma", type=int, default=40, show_default=True, help="Bits of statistical hiding: 40, 64 or 80.")
 @click.option(
-    "--threshold", type=float, help="Least cosine, or largest distance, that matches.  [default: 0.425, for SFace]"
+    "--threshold",
+    type=float,
+    help="Least cosine, or largest distance, that matches.  [default: 0.36 for sface-centred, 0.425 for sface]",
 )
 @click.option(
     "--policy",
@@ -106,7 +108,9 @@ def cli(context: click.Context, config: Path | None, insecure: bool) -> None:
     help="Take model, scale and threshold from a file of `pura bench accuracy --write-policy`.",
 )
 @click.option("--top-k", type=int, default=1, show_default=True, help="Candidates that identify returns.")
-@click.option("--embedder", default="sface", show_default=True, help="Name of the network that makes the embeddings.")
+@click.option(
+    "--embedder", default="sface-centred", show_default=True, help="Name of the network that makes the embeddings."
+)
 @_one_line_errors
 def init(
     out: Path,
@@ -142,9 +146,11 @@ def init(
         dimension, scale, metric, radius = measured.dimension, measured.scale, measured.metric.value, measured.radius
         threshold, embedder = measured.threshold, measured.embedder
     if threshold is None:
-        if metric != Metric.COSINE or embedder != "sface":
-            raise BadConfig("--threshold is needed: only for SFace with cosines there is a default")
-        threshold = deploy.SFACE_THRESHOLD
+        threshold = deploy.THRESHOLDS.get(embedder)
+        if metric != Metric.COSINE or threshold is None:
+            raise BadConfig(
+                f"--threshold is needed: only {' and '.join(deploy.THRESHOLDS)}, with cosines, have a default"
+            )
     try:
         collection = server_config.Collection(
             engine=Engine(engine),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -17,8 +15,9 @@ from rich.table import Table
 from pura import policy as policies
 from pura.crypto.paillier import STRENGTHS
 from pura.errors import BadConfig, PuraError
+from pura.face import spec as specs
 from pura.face.pipeline import FacePipeline
-from pura.face.spec import SFACE, DetectorSpec, EmbedderSpec
+from pura.face.spec import BUILT_IN, SFACE, DetectorSpec, EmbedderSpec
 from pura.ids import Engine
 from pura.params import DEFAULT_SCALE
 from pura.policy import Policy
@@ -41,7 +40,7 @@ from pura_bench.accuracy.fit import fit
 @click.option("--encrypted", "through", default=0, show_default=True, help="Pairs through two real servers.")
 @click.option("--engine", default=Engine.PACKED.value, show_default=True, type=click.Choice([e.value for e in Engine]))
 @click.option("--bits", default="3072", show_default=True, type=click.Choice([str(b) for b in STRENGTHS]))
-@click.option("--embedder", type=click.Path(path_type=Path), help="TOML file with the tables [embedder], [detector].")
+@click.option("--embedder", help=f"{', '.join(BUILT_IN)}, or a TOML file with the tables [embedder], [detector].")
 @click.option("--radius", default=1.0, show_default=True, help="Euclidean models: the longest embedding.")
 @click.option("--seed", default=1, show_default=True, help="Seed of samples, noise and intervals.")
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too.")
@@ -83,6 +82,7 @@ class Run:
         self.altered, self.through = int(options["altered"]), int(options["through"])
         self.engine, self.bits = Engine(options["engine"]), int(options["bits"])
         spec, detector = models(options["embedder"])
+        self.named = options["embedder"] if options["embedder"] in BUILT_IN else None
         self.faces = FacePipeline(spec, detector)
 
     @property
@@ -90,6 +90,7 @@ class Run:
         """The command of this run, without places on this machine."""
         parts = ["pura bench accuracy", f"--data {datasets.shown(self.data)}", f"--scale {self.scale}"]
         parts += [f"--policy {self.given.name}"] if self.given else [f"--fmr {self.fmr:g}"]
+        parts += [f"--embedder {self.named}"] if self.named else []
         parts += [f"--attributes {self.altered}"]
         if self.through:
             parts += [f"--encrypted {self.through}", f"--engine {self.engine}", f"--bits {self.bits}"]
@@ -179,19 +180,12 @@ def keep_parts(file: Path, body: dict[str, Any]) -> None:
             body[part] = {"of_run": of_run, **old[part]}
 
 
-def models(file: Path | None) -> tuple[EmbedderSpec, DetectorSpec]:
-    """The models that a TOML file names; the defaults where it names none. Raises `BadConfig`."""
-    if file is None:
-        return SFACE, DetectorSpec()
-    try:
-        body = tomllib.loads(file.read_text())
-        tables_: list[dict[str, Any]] = [dict(body.get(name, {})) for name in ("embedder", "detector")]
-        for table in tables_:
-            if "path" in table:
-                table["path"] = file.parent / str(table["path"])
-        return EmbedderSpec(**tables_[0]) if tables_[0] else SFACE, DetectorSpec(**tables_[1])
-    except (OSError, ValueError, TypeError, ValidationError) as error:
-        raise BadConfig(f"{file}: {error}") from error
+def models(named: str | None) -> tuple[EmbedderSpec, DetectorSpec]:
+    """The built-in embedder of a name, or the models of a TOML file; SFace where none is named. Raises `BadConfig`."""
+    if named is None or named in BUILT_IN:
+        return BUILT_IN.get(named or "", SFACE), DetectorSpec()
+    spec, detector = specs.read(Path(named))
+    return spec or SFACE, detector
 
 
 def check(policy: Policy, spec: EmbedderSpec) -> None:

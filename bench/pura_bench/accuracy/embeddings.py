@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pura.errors import NoFace
 from pura.face import align, images
 from pura.face.detect import Face
-from pura.face.download import cache_folder, write_atomically
+from pura.face.download import cache_folder, sha256_of, write_atomically
 from pura.face.images import Pixels
 from pura.face.pipeline import FacePipeline
 from pura.params import Metric
@@ -63,7 +63,11 @@ def normalised(vectors: Vectors, metric: Metric) -> Vectors:
 
 
 def _key(data: DataSet, faces: FacePipeline) -> str:
-    model = faces.spec.model_dump_json(exclude={"path"})
+    spec = faces.spec
+    # a file by what is in it; and without a centre as it was before there were any
+    model = spec.model_dump_json(exclude={"path", "centre", "centre_sha256"})
+    if spec.centre is not None:
+        model += sha256_of(spec.centre)
     return hashlib.sha256(f"{VERSION} {data.digest} {data.aligned} {model}".encode()).hexdigest()[:32]
 
 
