@@ -71,8 +71,8 @@ def read(path: Path, sha256: str | None, dimension: int) -> Basis:
         if len(table.numbers) != dimension:
             raise BadWeights(f"{path} has means of {len(table.numbers)} numbers, where the embedder has {dimension}")
         # not a number fails this too
-        if not LEAST <= float(np.linalg.norm(table.numbers)) < 1:
-            raise BadWeights(f"{path}: {table.of!r} is no mean of unit vectors, whose length is between 0 and 1")
+        if not LEAST <= float(np.linalg.norm(table.numbers)) <= 1 + LEAST:
+            raise BadWeights(f"{path}: {table.of!r} is no mean of unit vectors, whose length is above 0 and at most 1")
     return basis([Mean(table.of, table.photos, np.array(table.numbers)) for table in tables])
 
 

@@ -100,7 +100,7 @@ def cli(context: click.Context, config: Path | None, insecure: bool) -> None:
 @click.option(
     "--threshold",
     type=float,
-    help="Least cosine, or largest distance, that matches.  [default: 0.36 for sface-centred, 0.425 for sface]",
+    help="Least cosine, or largest distance, that matches.  [default: 0.37 for sface-centred, 0.425 for sface]",
 )
 @click.option(
     "--policy",

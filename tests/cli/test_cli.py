@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from fake_gateway import FakeGateway, client_toml, person, serve
+from fake_gateway import DIMENSION, FakeGateway, client_toml, person, serve
 
 from pura.crypto.keys import load_public, load_share
 from pura.errors import BadKeyFile, NoFace
+from pura.face import centre
+from pura.face.spec import DetectorSpec, EmbedderSpec
 from pura_client import cli
 from pura_client.session import Client
 
@@ -106,6 +108,65 @@ def test_keygen_refuses_when_any_of_the_files_is_there(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.cli, ["keygen", "--out", str(tmp_path)])
     assert result.exit_code == cli.ERROR
     assert [path.name for path in tmp_path.iterdir()] == ["s2.share"]
+
+
+# --- centre -----------------------------------------------------------------------------------------
+
+
+class Faces:
+    """Photos are text files that hold the number of a person; what was given as a specification is kept."""
+
+    def __init__(self, spec: EmbedderSpec, detector: DetectorSpec) -> None:
+        Faces.spec = spec
+
+    def load(self) -> None:
+        pass
+
+    def embed(self, photo: Path, *, largest: bool) -> np.ndarray:
+        if photo.read_text() == "none":
+            raise NoFace()
+        return 5 * person(int(photo.read_text())) + 3
+
+
+def test_centre(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pura.face.pipeline.FacePipeline", Faces)
+    for i in range(5):
+        photo(tmp_path / "here" / f"p{i}", "a.jpg", str(i))
+    photo(tmp_path / "there", "b.jpg", "6")
+    photo(tmp_path / "there", "c.jpg", "none")
+    photo(tmp_path / "nobody", "d.jpg", "none")
+    out = tmp_path / "centre.toml"
+    here, there = ("--photos", tmp_path / "here"), ("--photos", tmp_path / "there")
+
+    def run(*args: object) -> Result:
+        return CliRunner().invoke(cli.cli, ["centre", *map(str, args)])
+
+    result = run(*here, *there, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "6 photos; 1 left out" in result.output
+    assert "take more" in result.output
+    basis = centre.read(out, None, DIMENSION)
+    assert basis.shape == (2, DIMENSION)
+    mean = centre.unit([5 * person(i) + 3 for i in range(5)]).mean(0)
+    assert np.allclose(mean @ basis.T @ basis, mean, atol=1e-5)
+    assert (Faces.spec.name, Faces.spec.centre) == ("sface", None)
+    again = run(*here, "--out", out)
+    assert (again.exit_code, "[would_overwrite]" in again.output) == (cli.ERROR, True)
+    for args, code in [
+        (("--photos", tmp_path / "nobody"), "no_face"),
+        (("--photos", tmp_path / "none"), "unreadable_image"),
+        ((*here, *here), "bad_weights"),
+        ((*here, "--embedder", tmp_path / "none.toml"), "bad_config"),
+    ]:
+        refused = run(*args, "--out", tmp_path / "other.toml")
+        assert refused.exit_code == cli.ERROR
+        assert f"[{code}]" in refused.output
+        assert not (tmp_path / "other.toml").exists()
+    # a model of one's own; a centre that it has already does not count
+    (tmp_path / "mine.toml").write_text('[embedder]\nname = "mine"\ndimension = 8\ncentre = "centre.toml"\n')
+    as_json = run(*here, "--embedder", tmp_path / "mine.toml", "--out", tmp_path / "other.toml", "--json")
+    assert json.loads(as_json.output)["photos"] == 5
+    assert (Faces.spec.name, Faces.spec.centre) == ("mine", None)
 
 
 # --- the job ----------------------------------------------------------------------------------------

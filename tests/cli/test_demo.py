@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from fake_gateway import FakeGateway, client_toml, person, serve
+from fake_gateway import DIMENSION, FakeGateway, client_toml, person, serve
 
 from pura.errors import NotReady
+from pura.face.spec import EmbedderSpec
 from pura.ids import Engine
 from pura_client import cli, demo, report, session
 from pura_client.processes import free_ports
@@ -23,6 +24,8 @@ QUESTIONS = 4 + 4 + 2 + 2 + 1
 
 class Faces:
     """Embeds a picture of person i, a square of grey level i, as person i."""
+
+    spec = EmbedderSpec(name="none", dimension=DIMENSION)
 
     def embed(self, photo: np.ndarray, *, largest: bool = False) -> np.ndarray:
         return person(int(photo[0, 0]))

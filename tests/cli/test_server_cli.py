@@ -52,7 +52,9 @@ def test_init_writes_a_deployment(tmp_path: Path) -> None:
     pk = load_public(client.public_key)
     params = s1.collection.params(pk)
     assert params.agreement == s2.collection.params(pk).agreement
-    assert (params.engine, params.tau) == (Engine.PACKED, tau_from_cosine(0.425, DEFAULT_SCALE))
+    assert (params.engine, params.embedder) == (Engine.PACKED, "sface-centred")
+    assert params.tau == tau_from_cosine(0.37, DEFAULT_SCALE)
+    assert client.embedder is None  # the collection says which
     assert (s1.listen, s2.listen) == ("0.0.0.0:7701", "0.0.0.0:7702")
     assert (s1.peer.address, client.server) == ("other.example:7702", "faces.example:7701")
     assert len(client.label_key_bytes()) == 32
@@ -71,6 +73,12 @@ def test_init_writes_a_deployment(tmp_path: Path) -> None:
         "public.key", "s1.crt", "s2.crt", "s2.key", "s2.share", "s2.toml",
     ]  # fmt: skip
     assert not (tmp_path / "s1" / "s2.share").exists()
+
+
+def test_init_for_embeddings_as_they_are(tmp_path: Path) -> None:
+    assert run("init", "--out", tmp_path, "--keys", KEYS, "--embedder", "sface").exit_code == 0
+    collection = server_config.load(tmp_path / "s1" / "s1.toml").collection
+    assert (collection.embedder, collection.threshold) == ("sface", 0.425)
 
 
 def test_init_overwrites_nothing(tmp_path: Path) -> None:

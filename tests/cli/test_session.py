@@ -25,6 +25,8 @@ from pura.errors import (
     UnknownLabel,
     WrongKey,
 )
+from pura.face.pipeline import FacePipeline
+from pura.face.spec import SFACE, SFACE_CENTRED, DetectorSpec, EmbedderSpec
 from pura.ids import Engine
 from pura_client import Client, ClientConfig, connect
 from pura_client import session as session_module
@@ -249,6 +251,44 @@ def test_a_server_with_unknown_parameters(gateway: FakeGateway, field: str) -> N
     gateway.params = dataclasses.replace(gateway.params, **{field: "new"})
     with serve(gateway) as config, pytest.raises(ParameterMismatch):
         connect(config, insecure=True)
+
+
+@pytest.mark.parametrize("name", ["sface", "sface-centred"])
+def test_the_collection_names_the_embedder(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    made = []
+
+    class Faces:
+        def __init__(self, spec: EmbedderSpec, detector: DetectorSpec) -> None:
+            made.append(spec.name)
+
+        def embed(self, photo: object, *, largest: bool) -> np.ndarray:
+            return np.eye(1, 128)[0]
+
+    monkeypatch.setattr("pura.face.pipeline.FacePipeline", Faces)
+    gateway.params = dataclasses.replace(gateway.params, embedder=name, dimension=128)
+    with serve(gateway) as config, connect(config, insecure=True) as client:
+        client._template("photo.jpg", False)
+        client._template("photo.jpg", False)
+        assert made == [name]
+        with connect(config.model_copy(update={"embedder": SFACE}), insecure=True) as client:
+            if name == "sface":
+                client._template("photo.jpg", False)
+            else:
+                with pytest.raises(ParameterMismatch, match="sface-centred"):
+                    client._template("photo.jpg", False)
+
+
+def test_a_collection_of_an_embedder_that_is_not_built_in(client: Client) -> None:
+    with pytest.raises(ParameterMismatch, match="'none'"):
+        client.identify("photo.jpg")
+
+
+def test_faces_that_were_brought_are_checked_too(gateway: FakeGateway) -> None:
+    gateway.params = dataclasses.replace(gateway.params, embedder="sface-centred", dimension=128)
+    with serve(gateway) as config:
+        with pytest.raises(ParameterMismatch, match="sface-centred"):
+            connect(config, insecure=True, faces=FacePipeline())
+        connect(config, insecure=True, faces=FacePipeline(SFACE_CENTRED)).close()
 
 
 def test_an_answer_of_another_question(client: Client, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:

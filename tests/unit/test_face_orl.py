@@ -9,17 +9,19 @@ from PIL import Image, ImageFilter
 
 from pura.crypto.encoding import distance2, quantise
 from pura.errors import DownloadFailed, FaceTooBlurred, FaceTooSmall, NoFace, SeveralFaces
+from pura.face import centre
 from pura.face.photos import orl_faces
 from pura.face.pipeline import FacePipeline
-from pura.face.spec import SFACE, EmbedderSpec, Runtime
+from pura.face.spec import SFACE, SFACE_CENTRED, EmbedderSpec, Runtime
 from pura.ids import KeyId
 from pura.params import Params, tau_from_cosine
 from pura_client.demo import PLANS, load_photos
+from pura_server.deploy import THRESHOLDS
 
 pytestmark = pytest.mark.network
 
 PEOPLE = 8
-THRESHOLD = 0.425
+THRESHOLD = THRESHOLDS["sface"]
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,16 @@ def test_same_and_different_people_are_told_apart(embeddings: NDArray[np.float64
     cosine = flat @ flat.T
     same = (who[:, None] == who) & ~np.eye(len(who), dtype=bool)
     assert cosine[same].min() > THRESHOLD > cosine[who[:, None] != who].max()
+
+
+def test_the_centred_embedder_tells_them_apart_too(embeddings: NDArray[np.float64], faces: NDArray[np.uint8]) -> None:
+    common = centre.read(SFACE_CENTRED.centre, SFACE_CENTRED.centre_sha256, 128)
+    flat = centre.centred(embeddings.reshape(-1, 128), common)
+    assert np.allclose(FacePipeline(SFACE_CENTRED).embed(faces[1, 2]), flat[7], atol=1e-5)
+    who = np.repeat(np.arange(PEOPLE), 5)
+    cosine = flat @ flat.T
+    same = (who[:, None] == who) & ~np.eye(len(who), dtype=bool)
+    assert cosine[same].min() > THRESHOLDS["sface-centred"] > cosine[who[:, None] != who].max()
 
 
 def test_decisions_survive_quantisation(embeddings: NDArray[np.float64]) -> None:
