@@ -24,8 +24,8 @@ from pura_server.config import Collection, is_loopback
 from pura_server.tls import fingerprint
 
 THRESHOLDS = {"sface-centred": 0.37, "sface": 0.425}
-"""Cosines for the built-in embedders: at most one in 10,000 pairs of different people of LFW is taken for the same, with
-a margin for other photos when centred (docs/accuracy.md, "The threshold")."""
+"""Cosines for the built-in embedders: at most one in 10,000 pairs of different people of LFW is taken for the same;
+centred with a margin for other photos (docs/accuracy.md, "The threshold")."""
 
 FIRST_CLIENT = "client"
 _LABEL_KEY_BYTES = 32
