@@ -15,6 +15,7 @@ from pura.attack.oracle import Floats, quiet, unit
 from pura.crypto.keys import load_public, load_share
 from pura.crypto.threshold import KeySet
 from pura.errors import BadConfig
+from pura.face import centre
 from pura.ids import Party
 
 torch = pytest.importorskip("torch")
@@ -22,7 +23,7 @@ torch.set_num_threads(1)
 
 from pura.attack import basis as eigenfaces  # noqa: E402
 from pura.attack.embedders import LinearEmbed  # noqa: E402
-from pura_bench.security import arms, cli, judge, lab, photos, report, servers, theft  # noqa: E402
+from pura_bench.security import arms, centred, cli, judge, lab, photos, report, servers, theft  # noqa: E402
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "test-keys-2048"
 SIDE, D, PEOPLE, EACH, VICTIMS = 8, 16, 60, 4, 5
@@ -144,6 +145,18 @@ def test_attack_bench_whole_path_through_servers(stage: arms.Stage, tmp_path: Pa
     text = report.markdown(data)
     for name in (arms.PACKED_LOCKOUT, arms.PACKED_S1, arms.DISK_S1, arms.SPLIT_S2):
         assert f"| {name} |" in text
+
+
+def test_attack_bench_centred_templates_are_restored(stage: arms.Stage) -> None:
+    mean = unit(stage.cast.known.embeddings).mean(0)
+    there = centred.centred(stage, centre.basis([centre.Mean("known", 1, mean)]))
+    assert np.abs(there.enrolled @ mean).max() < 1e-6
+    assert 0 < there.threshold < 1
+    back, direction = there.restored(there.enrolled), unit(mean[None])[0]
+    np.testing.assert_allclose(np.linalg.norm(back, axis=1), 1)
+    np.testing.assert_allclose(back @ direction, np.linalg.norm(mean))  # as much as people have of it on average
+    np.testing.assert_allclose(unit(back - np.outer(back @ direction, direction)), there.enrolled, atol=1e-6)
+    assert not there.restored(np.zeros((1, D))).any()
 
 
 def test_attack_bench_goes_on_after_it_was_stopped(stage: arms.Stage, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from pura.attack import dictionary
 from pura.face import centre
 from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE, SFACE_CENTRED
@@ -29,25 +30,6 @@ from pura_bench.accuracy.metrics import Rate
 
 QUESTIONS = (1, 10, 100, 300)
 FMRS = (1e-3, 1e-4)
-NEIGHBOURS = (3, 10, 30, 100, 300)
-
-
-def probes(known: Vectors, threshold: float, count: int) -> Vectors:
-    """At most `count` vectors, each the one that most people of `known` (n, D) accept who accept none before it."""
-    order = np.argsort(-(known @ known.T), axis=1)
-    pool = [known, known.mean(0)[None]]
-    pool += [np.stack([known[near[:k]].mean(0) for near in order]) for k in NEIGHBOURS if k < len(known)]
-    candidates = centre.unit(np.concatenate(pool))
-    accepted = candidates @ known.T >= threshold
-    open_, chosen = np.ones(len(known), np.bool_), []
-    for _ in range(count):
-        gain = accepted[:, open_].sum(1)
-        best = int(gain.argmax())
-        if not gain[best]:
-            break
-        chosen.append(candidates[best])
-        open_ &= ~accepted[best]
-    return np.array(chosen)
 
 
 def taken(asked: Vectors, victims: Vectors, threshold: float) -> list[Rate]:
@@ -98,7 +80,7 @@ def against(attacker: Embedded, victims: Embedded, seed: int) -> Iterator[Row]:
     photos = np.random.default_rng(seed).permutation(attacker.vectors[attacker.found])
     for fmr in FMRS:
         at = metrics.threshold_for(impostor, fmr)
-        covering = probes(known, at, max(QUESTIONS))
+        covering = np.asarray(dictionary.covering(known, at), np.float64)
         yield Row(fmr, at, metrics.matches(genuine, at), taken(photos, enrolled, at), taken(covering, enrolled, at))
 
 

@@ -31,6 +31,7 @@ SMALL_BUDGET, LOCKOUT = 100, 20
 PACKED = "Pura, packed"
 PACKED_BUDGET = f"{PACKED}, a budget of {SMALL_BUDGET} questions"
 PACKED_LOCKOUT = f"{PACKED}, a lockout after {LOCKOUT} near questions"
+PACKED_CENTRED = f"{PACKED}, centred embeddings"
 PUBLISHED_S2 = "published engine, curious S2"
 PACKED_S1, PACKED_S2 = "packed engine, curious S1", "packed engine, curious S2"
 STOLEN, CIPHERTEXTS = "stolen plaintext database", "stolen ciphertexts"
@@ -80,6 +81,8 @@ class Stage:
     threshold: float
     work: Path
     tell: Callable[[str], Progress]
+    restored: Callable[[Floats], Floats] = lambda templates: templates
+    """From what is enrolled to the network's own embeddings."""
     late: Callable[[], bool] = lambda: False
     """Whether the time for this run is over; then long arms stop, and go on in the next run."""
 
@@ -154,7 +157,7 @@ class Stage:
         c = invert.invert(
             self.network,
             self.basis,
-            templates,
+            self.restored(templates),
             steps=self.plan.inversion_steps,
             progress=self.tell(f"inverting {what}"),
         )

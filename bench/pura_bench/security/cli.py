@@ -133,7 +133,7 @@ def run(
     """Prepare, run the arms that are not done, write the report."""
     from rich.console import Console
 
-    from pura_bench.security import arms, lab, servers, theft
+    from pura_bench.security import arms, centred, lab, servers, theft
 
     console = Console()
     work.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ def run(
     todo: dict[str, Callable[[], list[dict[str, Any]]]] = {}
     for name, attack in arms.ARMS.items():
         todo[name] = functools.partial(attack, stage)
-    for name, through in (theft.ARMS | servers.ARMS).items():
+    for name, through in (theft.ARMS | servers.ARMS | centred.ARMS).items():
         todo[name] = functools.partial(through, stage, ours)
     if plan.long_victims:
         todo["long"] = functools.partial(arms.long_scores, stage)

@@ -5,10 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pura.attack.dictionary import Start
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import KeySet, generate
 from pura.ids import Engine
@@ -36,8 +32,3 @@ class Lab:
         gallery = settings.pop("gallery", self.stage.enrolled)
         settings["dimension"] = gallery.shape[1]
         return deployed(folder, gallery, engine=engine, threshold=self.stage.threshold, keys=self.keys, **settings)
-
-    def chosen(self, start: Start) -> NDArray[np.int64]:
-        """The victims to run wholly through the servers: those that the dictionary opened soonest."""
-        found = start.found
-        return found[np.argsort(start.queries[found])][: self.stage.plan.through_servers]

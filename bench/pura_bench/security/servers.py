@@ -59,32 +59,31 @@ def _attack(
 def packed_decisions(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     """Our client against our servers: everybody by the decision in the clear, some wholly through the servers."""
     with lab.deploy(Engine.PACKED) as deployment:
-        rows, few = _everybody(stage, lab, deployment, PACKED, stage.plan.budgets, (PHOTOS, COVERING))
-        return [*rows, _through(stage, deployment, few, PACKED)]
+        rows, few = everybody(stage, deployment, PACKED, stage.plan.budgets, (PHOTOS, COVERING))
+        return [*rows, through(stage, deployment, few, PACKED)]
 
 
 def packed_budget(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     """The same with a small budget for each client. The attacker knows it, and has one client for each victim."""
     with lab.deploy(Engine.PACKED) as deployment:
-        rows, few = _everybody(stage, lab, deployment, PACKED_BUDGET, (SMALL_BUDGET,))
+        rows, few = everybody(stage, deployment, PACKED_BUDGET, (SMALL_BUDGET,))
     for victim in few:
         with lab.deploy(Engine.PACKED, budget=SMALL_BUDGET) as deployment:
             # it goes on until it is refused
-            rows.append(_through(stage, deployment, np.array([victim]), PACKED_BUDGET))
+            rows.append(through(stage, deployment, np.array([victim]), PACKED_BUDGET))
     return rows
 
 
 def packed_lockout(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     """The same with a lockout. The attacker knows its limit, and believes no "no" that a locked entry may have said."""
     with lab.deploy(Engine.PACKED, lockout=LOCKOUT) as deployment:
-        rows, few = _everybody(stage, lab, deployment, PACKED_LOCKOUT, stage.plan.budgets, patience=LOCKOUT)
+        rows, few = everybody(stage, deployment, PACKED_LOCKOUT, stage.plan.budgets, patience=LOCKOUT)
         # here it goes on, so that entries are locked
-        return [*rows, _through(stage, deployment, few, PACKED_LOCKOUT)]
+        return [*rows, through(stage, deployment, few, PACKED_LOCKOUT)]
 
 
-def _everybody(
+def everybody(
     stage: Stage,
-    lab: Lab,
     deployment: Deployment,
     name: str,
     budgets: tuple[int, ...],
@@ -103,10 +102,15 @@ def _everybody(
                 stage.row(name, BISECTED.format(which), budget, made, VIA_FORMULA, templates=found.at[budget],
                           first_accept=first_accept(start, which, max(budgets)))
             )  # fmt: skip
-    return rows, lab.chosen(start)
+    return rows, chosen(stage, start)
 
 
-def _through(stage: Stage, deployment: Deployment, victims: NDArray[np.int64], name: str) -> dict[str, Any]:
+def chosen(stage: Stage, start: dictionary.Start) -> NDArray[np.int64]:
+    """The victims to run wholly through the servers: those that were opened soonest."""
+    return start.found[np.argsort(start.queries[start.found])][: stage.plan.through_servers]
+
+
+def through(stage: Stage, deployment: Deployment, victims: NDArray[np.int64], name: str) -> dict[str, Any]:
     """The whole attack by the client's library: dictionary, then bisection, as far as the plan's questions go."""
     oracle = ServerDecisions(deployment, stage.enrolled)
     questions = stage.plan.server_questions

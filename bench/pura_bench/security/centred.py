@@ -1,0 +1,61 @@
+"""The product as a new collection is made: embeddings without what everybody's have in common (`pura.face.centre`).
+
+The network is the same, so the stage is; what is enrolled, what the attacker knows and the threshold are those of
+centred embeddings. The attack wins centred templates. What was taken out of them is put back before they are turned
+into faces: it is about the same for everybody, and the attacker knows it from its own people.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from pura.attack.metrics import impostor_scores, threshold_at
+from pura.attack.oracle import Floats, unit
+from pura.face import centre
+from pura.face.spec import SFACE_CENTRED
+from pura.ids import Engine
+from pura_bench.security.arms import COVERING, PACKED_CENTRED, PHOTOS, SMALL_BUDGET, Stage
+from pura_bench.security.lab import Lab
+from pura_bench.security.photos import Photos
+from pura_bench.security.servers import everybody, through
+
+FMR = 1e-3
+
+
+def centred(stage: Stage, common: centre.Basis) -> Stage:
+    """The same photos under centred embeddings, at the same false match rate."""
+
+    def of(photos: Photos) -> Photos:
+        return dataclasses.replace(photos, embeddings=centre.centred(photos.embeddings, common))
+
+    one, other = stage.cast.strangers
+    cast = dataclasses.replace(
+        stage.cast, known=of(stage.cast.known), enrolled=of(stage.cast.enrolled), mates=of(stage.cast.mates),
+        strangers=(of(one), of(other)),
+    )  # fmt: skip
+    shared = unit(stage.cast.known.embeddings).mean(0) @ common.T  # (k,): what everybody has of each direction
+
+    def restored(templates: Floats) -> Floats:
+        found = unit(templates)
+        put_back = np.sqrt(max(0.0, 1 - float(shared @ shared))) * found + shared @ common
+        return np.where(np.linalg.norm(found, axis=1, keepdims=True) > 0, put_back, 0.0)
+
+    threshold = threshold_at(impostor_scores(cast.known.embeddings, cast.known.people), FMR)
+    return dataclasses.replace(stage, cast=cast, threshold=threshold, restored=restored)
+
+
+def packed_centred(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
+    """Decisions on centred embeddings, attacked as those on plain ones are."""
+    spec = SFACE_CENTRED
+    assert spec.centre is not None
+    there = centred(stage, centre.read(spec.centre, spec.centre_sha256, spec.dimension))
+    budgets = tuple(sorted({SMALL_BUDGET, *stage.plan.budgets}))
+    with Lab(there, lab.keys).deploy(Engine.PACKED) as deployment:
+        rows, few = everybody(there, deployment, PACKED_CENTRED, budgets, (PHOTOS, COVERING))
+        return [*rows, through(there, deployment, few, PACKED_CENTRED)]
+
+
+ARMS = {"packed-centred": packed_centred}
