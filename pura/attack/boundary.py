@@ -85,7 +85,7 @@ def template(
         lower = _bisect(oracle, rows, centre, -u, bits)
         estimate[rows] += np.tan((upper - lower) / 2)[:, None] * u
         spent[rows] += 2 * bits
-        progress(int(spent[rows].max()), max(budgets))
+        progress(int(spent[rows].min()), max(budgets))
     note(final=True)
     return Template(at, spent)
 
@@ -190,4 +190,4 @@ def image(
         for budget in budgets:
             within = rows[spent[rows] <= budget]
             at[budget][within] = images[within]
-        progress(int(spent[rows].max()), max(budgets))
+        progress(int(spent[rows].min()), max(budgets))
