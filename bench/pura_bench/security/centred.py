@@ -17,7 +17,7 @@ from pura.attack.oracle import Floats, unit
 from pura.face import centre
 from pura.face.spec import SFACE_CENTRED
 from pura.ids import Engine
-from pura_bench.security.arms import COVERING, PACKED_CENTRED, PHOTOS, SMALL_BUDGET, Stage
+from pura_bench.security.arms import COVERING, PACKED_CENTRED, PACKED_CENTRED_BUDGET, PHOTOS, SMALL_BUDGET, Stage
 from pura_bench.security.lab import Lab
 from pura_bench.security.photos import Photos
 from pura_bench.security.servers import everybody, through
@@ -52,10 +52,10 @@ def packed_centred(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     spec = SFACE_CENTRED
     assert spec.centre is not None
     there = centred(stage, centre.read(spec.centre, spec.centre_sha256, spec.dimension))
-    budgets = tuple(sorted({SMALL_BUDGET, *stage.plan.budgets}))
     with Lab(there, lab.keys).deploy(Engine.PACKED) as deployment:
-        rows, few = everybody(there, deployment, PACKED_CENTRED, budgets, (PHOTOS, COVERING))
-        return [*rows, through(there, deployment, few, PACKED_CENTRED)]
+        rows, few = everybody(there, deployment, PACKED_CENTRED, stage.plan.budgets, (PHOTOS, COVERING))
+        limited, _ = everybody(there, deployment, PACKED_CENTRED_BUDGET, (SMALL_BUDGET,))
+        return [*rows, *limited, through(there, deployment, few, PACKED_CENTRED)]
 
 
 ARMS = {"packed-centred": packed_centred}

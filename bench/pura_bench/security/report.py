@@ -24,9 +24,9 @@ CLAIM = (
 )
 ORDER = (
     arms.NOTHING, arms.STOLEN, arms.PLAINTEXT, arms.ROUND_01, arms.ROUND_1, arms.BITS, arms.PUBLISHED_S2,
-    arms.SPLIT_PUBLISHED, arms.PACKED, arms.PACKED_CENTRED, arms.PACKED_BUDGET, arms.PACKED_LOCKOUT, arms.PACKED_S1,
-    arms.PACKED_S2,
-    arms.CIPHERTEXTS, arms.DISK_S1, arms.DISK_S2, arms.SPLIT_S1, arms.SPLIT_S2,
+    arms.SPLIT_PUBLISHED, arms.PACKED, arms.PACKED_CENTRED, arms.PACKED_BUDGET, arms.PACKED_CENTRED_BUDGET,
+    arms.PACKED_LOCKOUT, arms.PACKED_S1, arms.PACKED_S2, arms.CIPHERTEXTS, arms.DISK_S1, arms.DISK_S2, arms.SPLIT_S1,
+    arms.SPLIT_S2,
 )  # fmt: skip
 
 
