@@ -3,9 +3,9 @@
 *Photos* of other people, in any order: about 1 / FMR tries.
 
 *Covering* probes. A client may send any vector, and embeddings of strangers are not spread evenly: where their mean is
-not zero, a vector like the mean is closer to everybody than any photo is. So: of the means of each known person's
-nearest neighbours take the one that the most known people accept, and so on with those who are left. They are what
-"master faces" are (Shmelkin et al., arXiv 2108.01077), found without a generator, as no image is needed.
+not zero, a vector like the mean is closer to everybody than any photo is. So: of the mean of all, and the means of each
+known person's nearest neighbours, take the one that the most known people accept, and so on with those who are left.
+They are what "master faces" are (Shmelkin et al., arXiv 2108.01077), found without a generator, as no image is needed.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def covering(people: Floats, threshold: float) -> Floats:
     """
     t = unit(np.asarray(people, np.float64))
     nearest = np.argsort(-(t @ t.T), axis=1)
-    candidates = unit(np.array([t[row[:k]].mean(0) for k in NEIGHBOURS if k <= len(t) for row in nearest]))
+    means = [t[row[:k]].mean(0) for k in NEIGHBOURS if k <= len(t) for row in nearest]
+    candidates = unit(np.array([t.mean(0), *means]))
     accepted = candidates @ t.T >= threshold
     left = np.ones(len(t), bool)
     chosen = []
