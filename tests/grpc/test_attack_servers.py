@@ -56,7 +56,7 @@ def test_attack_on_the_packed_transcript_is_no_better_than_a_dictionary(tmp_path
             assert len(questions) == VICTIMS * QUESTIONS
             parts = [slice(i, i + QUESTIONS) for i in range(0, len(questions), QUESTIONS)]
             seen = [features_of(questions[part], n, matches[part]) for part in parts]
-            found[side] = [transcript.attack(probes, features, covariance).template for features in seen]
+            found[side] = [transcript.attack(probes[used], numbers, covariance).template for numbers, used in seen]
     dictionary = accepted(list(vectors(VICTIMS, 3)), enrolled)
     for templates in found.values():
         assert not accepted(templates, enrolled).beats(dictionary)
@@ -70,8 +70,8 @@ def test_attack_on_the_published_transcript_succeeds(tmp_path: Path) -> None:
         with deployment.notes["s2"].open() as file:
             file.seek(0, 2)
             matches = [deployment.question(0, probe) for probe in probes]
-            seen = features_of(sessions_of(file), n, matches, only="scmp")
-        found = transcript.attack(probes, seen, covariance)
+            seen, used = features_of(sessions_of(file), n, matches, only="scmp")
+        found = transcript.attack(probes[used], seen, covariance)
         assert found.explained > 0
         assert abs(cosines(found.template[None], enrolled[:1])[0]) > 0.45
         oracle = ServerLeak(deployment, VICTIMS, n)

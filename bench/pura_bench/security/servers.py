@@ -219,8 +219,8 @@ def _findings(
                 tell(at * questions + i, len(victims) * questions)
             for side, path in deployment.notes.items():
                 with path.open(encoding="utf-8") as file:
-                    numbers = features_of(sessions_of(file), int(lab.keys.public.n), matches)
-                found[side].append(Seen(numbers.shape[1], transcript.attack(probes, numbers, covariance)))
+                    numbers, used = features_of(sessions_of(file), int(lab.keys.public.n), matches)
+                found[side].append(Seen(numbers.shape[1], transcript.attack(probes[used], numbers, covariance)))
     return found
 
 

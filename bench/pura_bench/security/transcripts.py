@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pura.attack.oracle import Floats
 
@@ -29,19 +30,23 @@ def sessions_of(lines: Iterable[str]) -> list[list[dict[str, Any]]]:
 
 def features_of(
     questions: list[list[dict[str, Any]]], n: int, matches: Sequence[bool], *, only: str | None = None
-) -> Floats:
-    """One row for each question: opened plaintexts as they are, as logarithms, and as their distance from N/2, with the
-    sign that the client's answer (`matches`) gives it; of each message its length, its mean byte, its bits that are
-    set, and its first words. `only`: of one protocol, for an attacker who knows where to look."""
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """A row for each question that was answered "no match", and which of all they are.
+
+    Opened plaintexts as they are, as logarithms, and as their distance from N/2; of each message its length, its mean
+    byte, its bits that are set, and its first words. `only`: of one protocol, for an attacker who knows where to look.
+
+    What a match says the client knows without any transcript; it is left out, so that it is not taken for a leak.
+    """
     if only is not None:
         questions = [[note for note in notes if note.get("protocol") == only] for notes in questions]
-    rows = [_numbers(notes, n // 2, -1.0 if match else 1.0) for notes, match in zip(questions, matches, strict=True)]
+    rows = [_numbers(notes, n // 2) for notes, match in zip(questions, matches, strict=True) if not match]
     common = sorted(set.intersection(*(set(row) for row in rows))) if rows else []
     out = np.array([[row[name] for name in common] for row in rows], np.float64)
-    return out[:, :MOST]
+    return out[:, :MOST], ~np.asarray(matches, bool)
 
 
-def _numbers(notes: list[dict[str, Any]], half: int, sign: float) -> dict[tuple[int, str, int, int], float]:
+def _numbers(notes: list[dict[str, Any]], half: int) -> dict[tuple[int, str, int, int], float]:
     seen: dict[str, int] = defaultdict(int)
     out: dict[tuple[int, str, int, int], float] = {}
     for note in notes:
@@ -55,7 +60,7 @@ def _numbers(notes: list[dict[str, Any]], half: int, sign: float) -> dict[tuple[
                 out[0, name, turn, 4 * i] = _log(value)
                 out[0, name, turn, 4 * i + 1] = _log(edge)
                 out[0, name, turn, 4 * i + 2] = float(value) if abs(value) < 1 << 200 else float(value > 0)
-                out[0, name, turn, 4 * i + 3] = sign * (float(edge) if abs(edge) < 1 << 200 else _log(edge))
+                out[0, name, turn, 4 * i + 3] = float(edge) if abs(edge) < 1 << 200 else _log(edge)
         else:
             raw = np.frombuffer(bytes.fromhex(note["body"]), np.uint8)
             words = np.frombuffer(raw.tobytes()[: 8 * (len(raw) // 8)], ">u8")[:WORDS].astype(np.float64)
