@@ -20,7 +20,8 @@ BAD, GOOD = 0.2, 0.05
 CLAIM = (
     "What it comes to: two servers and a decision bit remove the score channel from the network, the database and "
     "either server. They do not stop an authorised client from asking thousands of questions: decisions alone "
-    "describe a template. What bounds that is the budget of questions and the lockout, so they are part of the product."
+    "describe a template. What bounds that is how seldom a stranger's vector is accepted (the threshold, and centred "
+    "embeddings), the budget of questions and the lockout, so they are part of the product."
 )
 ORDER = (
     arms.NOTHING, arms.STOLEN, arms.PLAINTEXT, arms.ROUND_01, arms.ROUND_1, arms.BITS, arms.PUBLISHED_S2,
