@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pura import settings
 from pura.errors import BadConfig, BadEmbedding, BadWeights, StorageFull, WouldOverwrite
+from pura.face.spec import EmbedderSpec
 from pura.face.weights import checked
 
 MAX_BYTES = 1 << 20
@@ -74,6 +75,13 @@ def read(path: Path, sha256: str | None, dimension: int) -> Basis:
         if not LEAST <= float(np.linalg.norm(table.numbers)) <= 1 + LEAST:
             raise BadWeights(f"{path}: {table.of!r} is no mean of unit vectors, whose length is above 0 and at most 1")
     return basis([Mean(table.of, table.photos, np.array(table.numbers)) for table in tables])
+
+
+def of(spec: EmbedderSpec) -> Basis:
+    """What an embedder takes out; no direction, (0, D), if it has no centre. Raises as `read` does."""
+    return (
+        np.zeros((0, spec.dimension)) if spec.centre is None else read(spec.centre, spec.centre_sha256, spec.dimension)
+    )
 
 
 def write(path: Path, means: Sequence[Mean]) -> None:

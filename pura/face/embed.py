@@ -31,7 +31,7 @@ class Embedder:
 
     def __init__(self, spec: EmbedderSpec, path: Path) -> None:
         self.spec = spec
-        self._common = None if spec.centre is None else centre.read(spec.centre, spec.centre_sha256, spec.dimension)
+        self._common = centre.of(spec)
         self._run: _Network = _OpenCv(path) if spec.runtime is Runtime.OPENCV else _OnnxRuntime(path)
 
     def embed_aligned(self, batch: NDArray[np.uint8]) -> Embeddings:
@@ -52,7 +52,7 @@ class Embedder:
             if part.reshape(len(part), -1).shape != out[i : i + BATCH].shape:
                 raise BadWeights(f"the network {spec.name} does not give {spec.dimension} numbers a face")
             out[i : i + BATCH] = part.reshape(len(part), -1)
-        return out if self._common is None else centre.centred(out, self._common).astype(np.float32)
+        return centre.centred(out, self._common).astype(np.float32) if len(self._common) else out
 
 
 class _OpenCv:

@@ -95,9 +95,7 @@ def main(data: str, seed: int) -> None:
     faces = FacePipeline(SFACE)
     attacker, victims, others = (embed(each, faces) for each in (training, reported, datasets.orl()))
     own, foreign = (centre.basis([centre.mean_of(each.vectors[each.found], "")]) for each in (attacker, others))
-    assert SFACE_CENTRED.centre is not None
-    both = centre.read(SFACE_CENTRED.centre, SFACE_CENTRED.centre_sha256, SFACE.dimension)
-    nothing = np.zeros((0, SFACE.dimension))
+    nothing, both = centre.of(SFACE), centre.of(SFACE_CENTRED)
     table = Table("taken out", "FMR", "threshold", "TAR, %", *(f"{n} questions" for n in QUESTIONS))
     table.title = "victims who accept photos, covering probes, %"
     for name, basis in {"nothing": nothing, "attacker's": own, "ORL's": foreign, "both": both}.items():

@@ -49,9 +49,7 @@ def centred(stage: Stage, common: centre.Basis) -> Stage:
 
 def packed_centred(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     """Decisions on centred embeddings, attacked as those on plain ones are."""
-    spec = SFACE_CENTRED
-    assert spec.centre is not None
-    there = centred(stage, centre.read(spec.centre, spec.centre_sha256, spec.dimension))
+    there = centred(stage, centre.of(SFACE_CENTRED))
     with Lab(there, lab.keys).deploy(Engine.PACKED) as deployment:
         rows, few = everybody(there, deployment, PACKED_CENTRED, stage.plan.budgets, (PHOTOS, COVERING))
         limited, _ = everybody(there, deployment, PACKED_CENTRED_BUDGET, (SMALL_BUDGET,))
