@@ -63,7 +63,7 @@ def security_best(content: Row) -> Rows:
     best: dict[str, Row] = {}
     for row in content["arms"]:
         known = best.get(row["deployment"])
-        if row["deployment"] != NOTHING and (known is None or _worth(row) > _worth(known)):
+        if row["deployment"] != NOTHING and (known is None or worth(row) > worth(known)):
             best[row["deployment"]] = row
     return [
         [name, row["attack"], f"{row['budget']:,}", _share(row["verdicts"][0]["sar1"]["0.001"])]
@@ -71,7 +71,7 @@ def security_best(content: Row) -> Rows:
     ]
 
 
-def _worth(row: Row) -> tuple[float, int, int]:
+def worth(row: Row) -> tuple[float, int, int]:
     """How often its face is taken for the person enrolled, and for another photo; of equals the one that asks least."""
     first = row["verdicts"][0]
     rate = first["sar1"]["0.001"]

@@ -250,7 +250,7 @@ def collect(stage: Any, names: list[str]) -> dict[str, Any]:
         },
         "unfinished": [name for name in names if not stage.has(name)],
         "arms": sorted((r for r in rows if "verdicts" in r), key=report.place),
-        "templates": [r for r in rows if "template_cosine" in r and "deployment" in r],
+        "templates": sorted((r for r in rows if "template_cosine" in r and "deployment" in r), key=report.place),
         "servers": [r for r in rows if "servers" in r],
         "transcripts": [r for r in rows if "transcript" in r],
         "unlinkability": [r for r in rows if "unlinkability" in r],

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
+from pura_bench.report.others import worth
 from pura_bench.security import arms
 from pura_bench.security.photos import Cast, Crops
 
@@ -33,7 +34,7 @@ ORDER = (
 
 def render(data: dict[str, Any], work: Path, cast: Cast, *, faces: bool) -> str:
     """The HTML. Without `faces` it shows no photo of anybody."""
-    rows = sorted((r for r in data["arms"]), key=place)
+    rows = data["arms"]
     source = resources.files("pura_bench.security").joinpath("report.html.j2").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     columns, pictures = _faces(rows, work, cast) if faces else ([], [])
@@ -53,7 +54,7 @@ def render(data: dict[str, Any], work: Path, cast: Cast, *, faces: bool) -> str:
 
 def markdown(data: dict[str, Any]) -> str:
     """The numbers without any face, to be kept with a project."""
-    rows = sorted(data["arms"], key=place)
+    rows = data["arms"]
     head = ["who answers, and what", "best attack of those tried", "questions", "passes as the enrolled photo",
             "as another photo", "fools the critic"]  # fmt: skip
     top = _in_a_minute(rows)
@@ -129,19 +130,13 @@ def _verdict(v: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _share(row: dict[str, Any]) -> float:
-    rate = row["verdicts"][0]["sar1"]["0.001"]
-    return float(rate["k"] / rate["n"])
-
-
 def _summary(deployment: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The best attack of a deployment; of equally good ones the one with fewest questions."""
     own = [r for r in rows if r["deployment"] == deployment]
     if deployment == arms.NOTHING:
         own = [r for r in own if "random" in r["attack"]] or own
-    best = max(own, key=lambda r: (_share(r), r["verdicts"][0]["sar2"]["0.001"]["k"], -r["budget"]))
-    first = best["verdicts"][0]
-    share = _share(best)
+    best = max(own, key=worth)
+    first, share = best["verdicts"][0], worth(best)[0]
     return {
         "deployment": deployment,
         "attack": best["attack"],
@@ -208,7 +203,6 @@ def _plot(rows: Sequence[dict[str, Any]]) -> str:
 
 def _tables(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     accepts = {(r["deployment"], r["first_accept"]["probes"]): r["first_accept"] for r in rows if r.get("first_accept")}
-    templates = sorted(data["templates"], key=place)
     return [
         {
             "title": "Questions to the first accepted probe",
@@ -228,7 +222,7 @@ def _tables(data: dict[str, Any], rows: Sequence[dict[str, Any]]) -> list[dict[s
             "head": ["deployment", "attack", "questions", "cosine, median (quartiles)"],
             "rows": [
                 [r["deployment"], r["attack"], r["budget"],
-                 "{median:.3f} ({low:.3f}–{high:.3f})".format(**r["template_cosine"])] for r in templates
+                 "{median:.3f} ({low:.3f}–{high:.3f})".format(**r["template_cosine"])] for r in data["templates"]
             ],
         },
         {
