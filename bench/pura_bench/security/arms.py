@@ -7,6 +7,7 @@ each victim, goes to the judges; a template is turned into a picture first (`pur
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -44,7 +45,8 @@ STOLEN_PICTURES = "stolen-plaintext-database-inversion-0.npy"
 SAME = 0.999
 ACCEPTED_BY = (1, 10, 100, 500, 1500)
 PHOTOS, COVERING = "photos", "covering probes"
-BISECTED = "{}, bisected angles, principal directions, then inversion"
+RANDOM, PRINCIPAL = "random", "principal"
+BISECTED = "{}, bisected angles, {} directions, then inversion"
 FOLLOWING = "whatever number follows the similarity, then inversion"
 NOTHING_OPENED = "nothing is opened, so a guess: somebody else's photo"
 VIA_SERVERS = "all questions through the server"
@@ -96,6 +98,20 @@ class Stage:
     def rng(self) -> np.random.Generator:
         """The attacker's choices: reproducible, not secret."""
         return np.random.default_rng(self.plan.seed)
+
+    @functools.cached_property
+    def covering(self) -> Floats:
+        """Covering probes of the attacker's people, one photo each."""
+        known = self.cast.known
+        _, one_each = np.unique(known.people, return_index=True)
+        return dictionary.covering(known.embeddings[one_each], self.threshold)
+
+    @functools.cached_property
+    def principal(self) -> Floats:
+        """Directions in which the attacker's people differ, those first in which they differ most; (D, D)."""
+        known = self.cast.known.embeddings
+        out: Floats = np.linalg.svd(known - known.mean(0), full_matrices=False)[2]
+        return out
 
     # --- results --------------------------------------------------------------------------------
 
@@ -271,19 +287,10 @@ def photos_in_order(stage: Stage) -> NDArray[np.int64]:
 
 def probes_of(stage: Stage, which: str) -> Floats:
     """What is tried until something is accepted, (n, D): photos; or covering probes, and photos after them."""
-    known = stage.cast.known
-    photos: Floats = known.embeddings[photos_in_order(stage)]
+    photos: Floats = stage.cast.known.embeddings[photos_in_order(stage)]
     if which == PHOTOS:
         return photos
-    _, one_each = np.unique(known.people, return_index=True)
-    return np.concatenate([dictionary.covering(known.embeddings[one_each], stage.threshold), photos])
-
-
-def principal_directions(stage: Stage) -> Floats:
-    """In which embeddings of the attacker's people differ, those first in which they differ most; (D, D)."""
-    known = stage.cast.known.embeddings
-    out: Floats = np.linalg.svd(known - known.mean(0), full_matrices=False)[2]
-    return out
+    return np.concatenate([stage.covering, photos])
 
 
 def first_accept(start: dictionary.Start, which: str, within: int) -> dict[str, Any]:
@@ -303,18 +310,16 @@ def decisions(stage: Stage) -> list[dict[str, Any]]:
     """The adaptive attack in embedding space on a server that returns decisions."""
     rows = []
     budgets = (*stage.plan.budgets, 3 * max(stage.plan.budgets))
-    principal = principal_directions(stage)
     with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
         for which in (PHOTOS, COVERING):
             start = dictionary.search(client, probes_of(stage, which), max(stage.plan.budgets))
             accept = first_accept(start, which, max(stage.plan.budgets))
-            for directions in (None, principal):
+            for name, directions in ((RANDOM, None), (PRINCIPAL, stage.principal)):
                 found = boundary.template(client, start, budgets, stage.rng, directions=directions)
                 for budget in budgets:
-                    attack, template = BISECTED.format(which), found.at[budget]
+                    attack, template = BISECTED.format(which, name), found.at[budget]
                     more: dict[str, Any] = {"templates": template, "first_accept": accept}
                     if directions is None:  # the weaker of the two: its templates are enough
-                        attack = attack.replace("principal", "random")
                         rows.append(stage.line(BITS, attack, budget, VIA_SERVERS, **more))
                         continue
                     made = stage.invert(template, f"decisions, {which}, {budget}")

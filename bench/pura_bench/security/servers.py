@@ -26,13 +26,13 @@ from pura_bench.security.arms import (
     PACKED_S1,
     PACKED_S2,
     PHOTOS,
+    PRINCIPAL,
     PUBLISHED_S2,
     SMALL_BUDGET,
     VIA_FORMULA,
     VIA_SERVERS,
     Stage,
     first_accept,
-    principal_directions,
     probes_of,
 )
 from pura_bench.security.deployments import Deployment, ServerDecisions, ServerLeak
@@ -52,8 +52,7 @@ class Seen:
 def _attack(
     stage: Stage, oracle: Any, start: dictionary.Start, budgets: tuple[int, ...], patience: int | None = None
 ) -> boundary.Template:
-    directions = principal_directions(stage)
-    return boundary.template(oracle, start, budgets, stage.rng, directions=directions, patience=patience)
+    return boundary.template(oracle, start, budgets, stage.rng, directions=stage.principal, patience=patience)
 
 
 def packed_decisions(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
@@ -99,8 +98,8 @@ def everybody(
         for budget in budgets:
             made = stage.invert(found.at[budget], f"{name}, {which}, {budget} decisions")
             rows.append(
-                stage.row(name, BISECTED.format(which), budget, made, VIA_FORMULA, templates=found.at[budget],
-                          first_accept=first_accept(start, which, max(budgets)))
+                stage.row(name, BISECTED.format(which, PRINCIPAL), budget, made, VIA_FORMULA,
+                          templates=found.at[budget], first_accept=first_accept(start, which, max(budgets)))
             )  # fmt: skip
     return rows, chosen(stage, start)
 
