@@ -8,12 +8,14 @@ Nothing here runs in constant time, except where it says so: the trust model has
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeAlias
 
 import gmpy2
-import numpy as np
 from gmpy2 import mpz as Z
 
 Integer: TypeAlias = int | Z
@@ -21,9 +23,7 @@ Integer: TypeAlias = int | Z
 __all__ = [
     "FixedBase",
     "Integer",
-    "SubsetTable",
     "Z",
-    "columns",
     "digits_for",
     "from_bytes",
     "gcd",
@@ -69,10 +69,26 @@ def power(base: Integer, exponent: Integer, modulus: Integer) -> Z:
 
 
 def power_many(bases: Sequence[Integer], exponent: Integer, modulus: Integer) -> list[Z]:
-    """base^exponent mod modulus for each base, with the GIL released; exponent of any sign."""
+    """base^exponent mod modulus for each base, with the GIL released; exponent of any sign. On all cores."""
     if exponent < 0:
-        return gmpy2.powmod_base_list(invert_many(bases, modulus), -exponent, modulus)
-    return gmpy2.powmod_base_list(list(bases), exponent, modulus)
+        bases, exponent = invert_many(bases, modulus), -exponent
+    shares = max(1, min(len(bases), os.cpu_count() or 1))
+    parts = [list(bases[i::shares]) for i in range(1, shares)]
+    others = [_threads().submit(gmpy2.powmod_base_list, part, exponent, modulus) for part in parts]
+    own = gmpy2.powmod_base_list(list(bases[::shares]), exponent, modulus)
+    out: list[Z] = [Z(0)] * len(bases)
+    for i, powers in enumerate([own, *(one.result() for one in others)]):
+        out[i::shares] = powers
+    return out
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Beside the caller's; made at the first use, so that processes can be forked before."""
+    return ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 1), "powers")
+
+
+os.register_at_fork(after_in_child=_threads.cache_clear)  # a child has none of its parent's threads
 
 
 def invert(x: Integer, modulus: Integer) -> Z:
@@ -118,8 +134,11 @@ class FixedBase:
     """Powers of one base by a table of `window`-bit digits (comb): one product for each window, no squaring.
 
     The table holds base^(d 2^(w i)) for every window i and digit d: at |N| = 2048 and exponents of 448 bits 56 x 256
-    numbers, 7 MB. It is built at the first use (0.1 to 0.3 s); pickling leaves it out.
+    numbers, 7 MB. It takes 0.1 to 0.3 s, so that it is built by `prepare` or after some uses; pickling leaves it out.
     """
+
+    WITHOUT = 16
+    """How many powers are made without the table, 3 to 20 ms each: a program that makes a few needs none."""
 
     def __init__(self, base: Integer, modulus: Integer, exponent_bits: int, window: int = 8) -> None:
         self.base = Z(base)
@@ -127,6 +146,7 @@ class FixedBase:
         self.exponent_bits = exponent_bits
         self.window = window
         self._rows: list[list[Z]] | None = None
+        self._made = 0
         self._lock = threading.Lock()
 
     def __getstate__(self) -> tuple[Z, Z, int, int]:
@@ -154,6 +174,9 @@ class FixedBase:
         """base^exponent for 0 <= exponent < 2^exponent_bits. Raises `OverflowError` outside that range."""
         if not 0 <= exponent < 1 << self.exponent_bits:
             raise OverflowError("exponent outside the table")
+        if self._rows is None and self._made < self.WITHOUT:
+            self._made += 1
+            return gmpy2.powmod(self.base, exponent, self.modulus)
         rows = self._rows or self.prepare()
         mask = (1 << self.window) - 1
         out = Z(1)
@@ -218,58 +241,6 @@ def multi_power(bases: Sequence[Z], digits: Sequence[Sequence[int]], window: int
         for side in (0, 1):
             totals[side] = totals[side] * _fold(buckets[side], modulus) % modulus
     return totals[0] * gmpy2.invert(totals[1], modulus) % modulus
-
-
-class SubsetTable:
-    """Products of fixed bases to non-negative exponents by tables of all subsets of `group` bases (Pippenger; Straus).
-
-    prod_j base_j^(e_j) goes through the bits of all exponents at once, from the top: one squaring, then one product for
-    each group, with the subset of its bases whose exponents have that bit. D bases with e bits cost e (D / group + 1)
-    products; the table costs (D / group) 2^group of them, and holds as many numbers.
-    """
-
-    def __init__(self, bases: Sequence[Integer], group: int, modulus: Integer) -> None:
-        self.group = group
-        self.modulus = Z(modulus)
-        self.count = len(bases)
-        self._subsets: list[list[Z]] = []
-        for at in range(0, len(bases), group):
-            subsets = [Z(1)]
-            for base in bases[at : at + group]:
-                subsets += [s * base % self.modulus for s in subsets]
-            self._subsets.append(subsets)
-
-    def power(self, columns: Sequence[Sequence[int]]) -> Z:
-        """prod_j bases[j]^(e_j), e_j by their `columns`. Raises `ValueError` for another number of groups."""
-        modulus, subsets = self.modulus, self._subsets
-        if columns and len(columns[0]) != len(subsets):
-            raise ValueError("one group of exponents for each group of bases")
-        out = Z(1)
-        for column in columns:
-            out = out * out % modulus
-            for table, which in zip(subsets, column, strict=True):
-                if which:
-                    out = out * table[which] % modulus
-        return out
-
-
-def columns(exponents: Sequence[Integer], group: int) -> list[list[int]]:
-    """Non-negative exponents by bits, highest first: for each, which bases of each group have it, lowest bit first.
-
-    Raises `OverflowError` for a negative exponent, `ValueError` for groups of more than 8.
-    """
-    if not 1 <= group <= 8:
-        raise ValueError("a group has 1 to 8 bases")
-    length = max((int(e).bit_length() for e in exponents), default=0)
-    if not length:
-        return []
-    octets = b"".join(int(e).to_bytes(length // 8 + 1, "little") for e in exponents)
-    bits = np.unpackbits(np.frombuffer(octets, np.uint8).reshape(len(exponents), -1), axis=1, bitorder="little")
-    filled = np.zeros((-(-len(exponents) // group) * group, length), np.uint8)
-    filled[: len(exponents)] = bits[:, :length]
-    which = np.packbits(filled.reshape(-1, group, length), axis=1, bitorder="little")[:, 0]
-    out: list[list[int]] = which.T[::-1].tolist()
-    return out
 
 
 def _fold(bucket: Sequence[Z | None], modulus: Z) -> Z:

@@ -57,6 +57,16 @@ class BadKeyFile(PuraError):
     hint = "The key file is damaged or not a key file."
 
 
+class SecretNeeded(PuraError):
+    code = "secret_needed"
+    hint = "A sealed file needs its passphrase or key."
+
+
+class WrongPassphrase(PuraError):
+    code = "wrong_passphrase"
+    hint = "A sealed file does not open with this passphrase or key."
+
+
 class WouldOverwrite(PuraError):
     code = "would_overwrite"
     hint = "The file is there already; nothing was changed."
@@ -110,9 +120,34 @@ class EnrolmentConflict(PuraError):
     hint = "This enrolment id was used for other data."
 
 
+class LabelConflict(PuraError):
+    code = "label_conflict"
+    hint = "The entry has another label by now; look at the list again."
+
+
 class Replayed(PuraError):
     code = "replayed"
     hint = "This request was answered before; make a new one."
+
+
+class BadProof(PuraError):
+    code = "bad_proof"
+    hint = "The proof does not belong to this request."
+
+
+class StaleEpoch(PuraError):
+    code = "stale_epoch"
+    hint = "The proof names an epoch that is over; make a new one."
+
+
+class DeviatingServer(PuraError):
+    code = "deviating_server"
+    hint = "A server did not give what the two servers agreed on; do not trust this answer, and tell the operators."
+
+
+class BadArithmetic(PuraError):
+    code = "bad_arithmetic"
+    hint = "This machine's numerical libraries multiply wrongly; the server cannot run on them."
 
 
 # --- server -------------------------------------------------------------------------------------
@@ -148,6 +183,11 @@ class BadDataFolder(PuraError):
     hint = "The data folder is damaged or made by an unknown version."
 
 
+class AuditBroken(PuraError):
+    code = "audit_broken"
+    hint = "The audit log was changed, or something of it is missing."
+
+
 class StorageFull(PuraError):
     code = "storage_full"
     hint = "The server's disk is full; nothing was stored."
@@ -173,7 +213,7 @@ class NoFace(PuraError):
 
 class SeveralFaces(PuraError):
     code = "several_faces"
-    hint = "Several faces were found; crop the picture or choose the largest."
+    hint = "Several faces were found; crop the picture or take the largest (--largest)."
 
 
 class FaceTooSmall(PuraError):
@@ -184,6 +224,16 @@ class FaceTooSmall(PuraError):
 class FaceTooBlurred(PuraError):
     code = "face_too_blurred"
     hint = "The face is too blurred; use a sharper picture."
+
+
+class FaceTurned(PuraError):
+    code = "face_turned"
+    hint = "The face is turned too far to a side; use a photo in which it looks towards the camera."
+
+
+class PhotosDisagree(PuraError):
+    code = "photos_disagree"
+    hint = "These photos do not show one person."
 
 
 class BadEmbedding(PuraError):

@@ -12,11 +12,25 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pura import settings
-from pura.params import Metric
+from pura.errors import StorageFull
+from pura.files import PUBLIC, replace_file
+
+
+class MeasuredGroup(BaseModel):
+    """The errors within one group of people at the same threshold; intervals at 95 % draw people."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    people: int
+    fmr: float
+    fmr_interval: tuple[float, float]
+    fnmr: float
+    fnmr_interval: tuple[float, float]
 
 
 class Measured(BaseModel):
-    """Where a threshold comes from. The interval is at 95 %."""
+    """Where a threshold comes from, and who bears its errors. Intervals are at 95 %."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -30,13 +44,14 @@ class Measured(BaseModel):
     genuine_pairs: int
     fnmr: float
     fnmr_interval: tuple[float, float]
+    fnmr_interval_method: str = "Wilson"
+    group: tuple[MeasuredGroup, ...] = ()
 
 
 class Policy(BaseModel):
     """From which score on two faces count as one person's.
 
-    threshold: the least cosine, or the largest distance under a Euclidean metric. tau: the same for quantised vectors,
-    the largest squared distance at `scale`.
+    threshold: the least cosine. tau: the same for templates, the largest squared distance at `scale`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,8 +59,6 @@ class Policy(BaseModel):
     embedder: str
     embedder_sha256: str | None = None
     dimension: int
-    metric: Metric
-    radius: float = 1.0
     scale: int
     threshold: float
     tau: int = Field(ge=0)
@@ -53,17 +66,22 @@ class Policy(BaseModel):
     measured: Measured
 
     def write(self, path: Path) -> None:
-        """Write a TOML file."""
+        """Write a TOML file, all of it or nothing. Raises `StorageFull`."""
         body = self.model_dump(mode="json", exclude_none=True)
         measured: dict[str, Any] = body.pop("measured")
+        groups: list[dict[str, Any]] = measured.pop("group")
         lines = [
             "# A measured threshold: pura-server init --policy FILE",
             *_toml(body),
             "",
             "[measured]",
             *_toml(measured),
+            *(line for group in groups for line in ("", "[[measured.group]]", *_toml(group))),
         ]
-        path.write_text("\n".join(lines) + "\n")
+        try:
+            replace_file(path, ("\n".join(lines) + "\n").encode(), PUBLIC)
+        except OSError as error:
+            raise StorageFull(f"{path} could not be written", detail=str(error)) from error
 
 
 def _toml(table: dict[str, Any]) -> list[str]:

@@ -12,13 +12,14 @@ Nothing in a party touches a socket, a clock or a source of randomness of its ow
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections import deque
-from collections.abc import Generator
-from typing import TypeAlias, TypeVar, cast
+from collections.abc import Generator, Iterator
+from typing import Any, TypeAlias, TypeVar, cast
 
 from pura.errors import ProtocolError
-from pura.messages import Message, decode, encode
+from pura.messages import Message, decode, encode, message
 
 M = TypeVar("M", bound=Message)
 R = TypeVar("R")
@@ -69,6 +70,66 @@ def exchange(message: Message, kind: type[M]) -> Rounds[M]:
     """Both parties send at once, then both receive: one round."""
     yield from send(message)
     return (yield from receive(kind))
+
+
+@message
+class Bundle(Message):
+    """Both ways: what several parties of one server say at once.
+
+    For each message the number of its party (1 byte), its length (4) and itself.
+    """
+
+    bodies: bytes
+
+
+def together(*parties: Rounds[Any]) -> Rounds[tuple[Any, ...]]:
+    """Play several parties of this server side by side, against as many in the same order at the other one: what they
+    say while none can go on goes out as one message. Their results.
+
+    What parties share (offline material) they must not take from in an order that depends on each other.
+    """
+    inbox: list[deque[Message]] = [deque() for _ in parties]
+    with contextlib.ExitStack() as stack:
+        for party in parties:
+            stack.enter_context(contextlib.closing(party))
+        steps = [advance(party, None) for party in parties]
+        while True:
+            said = b"".join(_said(i, party, steps, inbox[i]) for i, party in enumerate(parties))
+            if said:
+                yield from send(Bundle(said))
+            if all(isinstance(step, Done) for step in steps):
+                break
+            for i, heard in _heard((yield from receive(Bundle)), len(parties)):
+                inbox[i].append(heard)
+    if any(inbox):
+        raise ProtocolError(detail="a message was never read")
+    return tuple(step.result for step in steps if isinstance(step, Done))
+
+
+def _said(i: int, party: Rounds[Any], steps: list[Step | Done], inbox: deque[Message]) -> bytes:
+    """Run a party until it is done or waits; what it said."""
+    out = []
+    while not isinstance(step := steps[i], Done):
+        got = None
+        if isinstance(step, Send):
+            body = encode(step.message)
+            out += [bytes([i]), len(body).to_bytes(4, "big"), body]
+        elif inbox:
+            got = inbox.popleft()
+        else:
+            break
+        steps[i] = advance(party, got)
+    return b"".join(out)
+
+
+def _heard(bundle: Bundle, parties: int) -> Iterator[tuple[int, Message]]:
+    raw, at = bundle.bodies, 0
+    while at < len(raw):
+        end = at + 5 + int.from_bytes(raw[at + 1 : at + 5], "big")
+        if raw[at] >= parties or at + 5 > len(raw) or end > len(raw):
+            raise ProtocolError(detail="form of a bundle")
+        yield raw[at], decode(raw[at + 5 : end])
+        at = end
 
 
 def nothing() -> Rounds[None]:
