@@ -18,30 +18,29 @@ H is `TweakedHash`, under a key that each extension derives from what both sides
 whole life of the state, so no (key, tweak) comes twice. A wide pad and a short one of the same OT overlap: each OT is
 hashed once, for one of them, and its rows are dropped then. States advance and never go back; nothing here can be
 pickled or printed.
+
+A receiver that deviates can send each tree another c = u + choices + error, and learn s bit by bit from what goes wrong
+later and what does not. So each c comes with a proof that one vector of choices went into all trees
+(`pura.crypto.consistency`). To pass with an error in a tree it has to guess all k bits of that tree's Delta
+(docs/security/transfers.md). A proof that fails is an alarm, and the end of these base OTs and all their forks: no s is
+guessed at twice.
 """
 
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections.abc import Sequence
-from functools import cached_property
-from typing import NoReturn, Self
+from collections.abc import Iterator, Sequence
+from typing import Self
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import ECB
-from numpy.typing import NDArray
 
-from pura.crypto.bits import BLOCK, ROW_BITS, Octets, TweakedHash, Words, fold, low_bits, transpose
+from pura.crypto.bits import BLOCK, ROW_BITS, Octets, TweakedHash, Words, low_bits, transpose
+from pura.crypto.consistency import MASKING, PROOF_BYTES, Checker, Prover
 from pura.crypto.rng import Rng
-from pura.errors import MaterialUsed, OutOfRange, ProtocolError
+from pura.crypto.secret import Secret
+from pura.crypto.trees import CHUNK, SEED_BYTES, Forest, grow, regrow, vouch, vouched
+from pura.errors import DeviatingServer, MaterialUsed, OutOfRange, ProtocolError
 
-Trees = Sequence[Sequence[bytes | None]]
-"""Seeds, tree by tree; None where this end has none."""
-
-SEED_BYTES = 16
 BASE_OTS = 128
 MULTIPLE = 128
 """An extension makes a multiple of so many OTs."""
@@ -50,24 +49,11 @@ MAX_OTS = 1 << 22
 DEPTH = 4
 """k: 32 trees of 16 leaves, 4 bytes sent an OT."""
 
-_CHUNK = 5 * 416
-"""Words of a column that are worked on at once."""
-
-
-class _Secret:
-    """What is never printed, copied or pickled."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(…)"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} is used once and stays where it was made")
-
 
 # --- one round of OTs -------------------------------------------------------------------------------
 
 
-class _Rows(_Secret):
+class _Rows(Secret):
     """Rows of an extension that were not hashed yet, shape (n, 2)."""
 
     def __init__(self, rows: Words, key: bytes, first: int) -> None:
@@ -159,107 +145,21 @@ def _cut(count: int, rows: _Rows) -> int:
     return count
 
 
-# --- the trees --------------------------------------------------------------------------------------
-
-
-def _children(seed: bytes) -> tuple[bytes, bytes]:
-    both = hashlib.sha256(b"pura ggm\x00" + seed).digest()
-    return both[:SEED_BYTES], both[SEED_BYTES:]
-
-
-def _xor(values: Sequence[bytes]) -> bytes:
-    total = 0
-    for value in values:
-        total ^= int.from_bytes(value, "big")
-    return total.to_bytes(SEED_BYTES, "big")
-
-
-def grow(root: bytes, depth: int) -> tuple[list[bytes], list[tuple[bytes, bytes]]]:
-    """The 2^depth leaves under a root, and of each level the XOR of all left and of all right children.
-
-    Level l splits by bit l of the leaf's number: the children of node y are y and y + 2^l.
-    """
-    nodes, sums = [root], []
-    for _ in range(depth):
-        pairs = [_children(seed) for seed in nodes]
-        left, right = [p[0] for p in pairs], [p[1] for p in pairs]
-        sums.append((_xor(left), _xor(right)))
-        nodes = left + right
-    return nodes, sums
-
-
-def regrow(delta: int, siblings: Sequence[bytes]) -> list[bytes | None]:
-    """All leaves but number `delta`, from the sum of each level on the side that delta does not go to."""
-    nodes: list[bytes | None] = [None]
-    for level, total in enumerate(siblings):
-        pairs = [(None, None) if seed is None else _children(seed) for seed in nodes]
-        sides = [[p[0] for p in pairs], [p[1] for p in pairs]]
-        away = sides[1 - (delta >> level & 1)]
-        hole = delta & ((1 << level) - 1)
-        away[hole] = _xor([total, *(seed for seed in away if seed is not None)])
-        nodes = sides[0] + sides[1]
-    return nodes
-
-
-class _Forest:
-    """128 / k trees: r_x = PRG(seed_x) is AES under seed_x of the blocks (session, 0), (session, 1), ...
-
-    Shared by all states that were forked from one, whose sessions differ.
-    """
-
-    def __init__(self, trees: Trees) -> None:
-        self.trees = trees
-        self._lock = threading.Lock()
-
-    def __len__(self) -> int:
-        return len(self.trees)
-
-    @cached_property
-    def _leaves(self) -> list[list[CipherContext | None]]:
-        return [
-            [None if seed is None else Cipher(AES(seed), ECB()).encryptor() for seed in tree]  # noqa: S305
-            for tree in self.trees
-        ]
-
-    def expand(self, session: int, block: int, planes: Words, sums: Words | None) -> None:
-        """The bits from a block on of every v_b (or w_b), (128, w), and if wanted of every u, (128 / k, w)."""
-        count = planes.shape[1] // 2
-        numbers = np.empty((count, 2), np.uint64)
-        numbers[:, 0] = session
-        numbers[:, 1] = np.arange(block, block + count, dtype=np.uint64)
-        source = numbers.tobytes()
-        together = min(len(self), max(1, _CHUNK // planes.shape[1]))  # trees, so that few bits do not mean many calls
-        r = np.zeros((together, len(self.trees[0]), 2 * count + 2), np.uint64)  # a block more, as `update_into` asks
-        into = [[row.data.cast("B") for row in tree] for tree in r]
-        grouped = planes.reshape(len(self), -1, 2 * count)
-        with self._lock:
-            for at in range(0, len(self), together):
-                part = self._leaves[at : at + together]
-                for tree, buffers in zip(part, into, strict=False):
-                    for leaf, buffer in zip(tree, buffers, strict=True):
-                        if leaf is not None:
-                            leaf.update_into(source, buffer)
-                folded = r[: len(part), :, :-2]
-                fold(folded, grouped[at : at + together])
-                if sums is not None:
-                    sums[at : at + together] = folded[:, 0]
-
-
 # --- the two ends -----------------------------------------------------------------------------------
 
 
-class _State(_Secret):
-    def __init__(self, forest: _Forest, session: int, forks: dict[int, object]) -> None:
+class _State(Secret):
+    def __init__(self, forest: Forest, session: int, forks: dict[int, object]) -> None:
         self._forest = forest
         self._forks = forks
         self.session = session
         """Names the base OTs, and the forks on the way here; the same at both ends."""
         self.used = 0
-        """How many OTs were made from this state; the number of the next one."""
+        """How many OTs were made from this state, those included that only masked a proof; the number of the next."""
 
     def message_bytes(self, n: int) -> int:
-        """How long c of n OTs is."""
-        return len(self._forest) * n // 8
+        """How long the message for n OTs is: c and its proof."""
+        return len(self._forest) * (n + MASKING) // 8 + PROOF_BYTES
 
     @property
     def forks(self) -> int:
@@ -278,8 +178,20 @@ class _State(_Secret):
     def _advance(self, n: int) -> int:
         if n % MULTIPLE or not 0 < n <= MAX_OTS:
             raise OutOfRange(f"OTs are made {MULTIPLE} at a time, at most {MAX_OTS}")
-        first, self.used = self.used, self.used + n
+        first, self.used = self.used, self.used + n + MASKING
         return first
+
+    def _columns(self, first: int, total: int, *, sums: bool) -> Iterator[tuple[slice, Words, Words]]:
+        """The columns v (or w) of `total` OTs from number `first` on, a chunk at a time: which words, the columns (128,
+        w), and with `sums` u, (128 / k, w). The next step overwrites them."""
+        words = total // 64
+        columns = np.empty((ROW_BITS, min(CHUNK, words)), np.uint64)
+        trees = np.empty((len(self._forest), min(CHUNK, words)), np.uint64)
+        for at in range(0, words, CHUNK):
+            width = min(CHUNK, words - at)
+            planes, u = columns[:, :width], trees[:, :width]
+            self._forest.expand(self.session, (first + 64 * at) // 128, planes, u if sums else None)
+            yield slice(at, at + width), planes, u
 
 
 class ExtensionReceiver(_State):
@@ -288,8 +200,9 @@ class ExtensionReceiver(_State):
     def __init__(self, roots: Sequence[bytes], session: int = 0) -> None:
         depth = _depth(len(roots))
         grown = [grow(root, depth) for root in roots]
-        super().__init__(_Forest([leaves for leaves, _ in grown]), session, {})
+        super().__init__(Forest([leaves for leaves, _ in grown]), session, {})
         self._sums: list[tuple[bytes, bytes]] | None = [pair for _, sums in grown for pair in sums]
+        self._vouchers = vouch([leaves for leaves, _ in grown])
 
     @classmethod
     def draw(cls, rng: Rng, depth: int = DEPTH) -> Self:
@@ -306,6 +219,10 @@ class ExtensionReceiver(_State):
             raise MaterialUsed(detail="the base OTs were made")
         return [(right, left) for left, right in sums]
 
+    def vouchers(self) -> bytes:
+        """What this end vouches for its trees with; sent with the base OTs, for `ExtensionSender.trust`."""
+        return self._vouchers
+
     def fork(self, label: bytes) -> ExtensionReceiver:
         """An independent state, the same at both ends for the same label, for extensions in any order or at once.
 
@@ -313,27 +230,29 @@ class ExtensionReceiver(_State):
         """
         twin = ExtensionReceiver.__new__(ExtensionReceiver)
         _State.__init__(twin, self._forest, self._fork(label), self._forks)
-        twin._sums = None
+        twin._sums, twin._vouchers = None, self._vouchers
         return twin
 
     def extend(self, n: int, rng: Rng, choices: Octets | None = None) -> tuple[bytes, RandomReceived]:
-        """c for the sender, and this end of n OTs, a multiple of 128, with random choices or the given ones.
+        """The message for the sender, and this end of n OTs, a multiple of 128, with random choices or the given ones.
 
         choices: n bits, packed, (n / 8,) bytes. Raises `OutOfRange` for another n.
         """
         if choices is not None and (choices.dtype != np.uint8 or choices.shape != (n // 8,)):
             raise ValueError("choices are n packed bits")
-        first = self._advance(n)
-        chosen = np.frombuffer(rng.bytes(n // 8), np.uint8) if choices is None else choices.copy()
-        c = np.empty((len(self._forest), n // 64), np.uint64)
-        rows = np.empty((n, 2), np.uint64)
-        sums = np.empty((len(self._forest), _CHUNK), np.uint64)
-        for part, planes in _parts(n):
-            self._forest.expand(self.session, first // 128 + part.start // 2, planes, sums[:, : planes.shape[1]])
-            np.bitwise_xor(sums[:, : planes.shape[1]], chosen.view(np.uint64)[part], out=c[:, part])
-            transpose(planes, rows[64 * part.start : 64 * part.stop])
-        message = c.tobytes()
-        return message, RandomReceived(rows, _hash_key(self.session, first, message), first, chosen)
+        first, total = self._advance(n), n + MASKING
+        mask = rng.bytes(MASKING // 8)
+        chosen = np.frombuffer((rng.bytes(n // 8) if choices is None else choices.tobytes()) + mask, np.uint8)
+        c = np.empty((len(self._forest), total // 64), np.uint64)
+        rows = np.empty((total, 2), np.uint64)
+        prover = Prover(self.session, first)
+        for part, v, u in self._columns(first, total, sums=True):
+            own = chosen.view(np.uint64)[part]
+            np.bitwise_xor(u, own, out=c[:, part])
+            prover.absorb(c[:, part], v, own)
+            transpose(v, rows[64 * part.start : 64 * part.stop])
+        key = _hash_key(prover.digest)
+        return c.tobytes() + prover.proof(), RandomReceived(rows[:n], key, first, chosen[: n // 8])
 
 
 class ExtensionSender(_State):
@@ -348,16 +267,23 @@ class ExtensionSender(_State):
             delta = bits >> at & ((1 << depth) - 1)
             leaves = regrow(delta, seeds[at : at + depth])
             trees.append([leaves[y ^ delta] for y in range(len(leaves))])  # y = x + Delta; none for y = 0
-        super().__init__(_Forest(trees), session, {})
+        super().__init__(Forest(trees), session, {})
         self._s = np.frombuffer(s, np.uint64)
-        single = np.unpackbits(np.frombuffer(s, np.uint8), bitorder="little").astype(np.uint64)
-        self._masks: Words = (np.uint64(0) - single).reshape(len(trees), depth, 1)
+        self._delta = np.unpackbits(np.frombuffer(s, np.uint8), bitorder="little")
+        self._masks: Words = (np.uint64(0) - self._delta.astype(np.uint64)).reshape(len(trees), depth, 1)
+        self._deltas = [bits >> at & ((1 << depth) - 1) for at in range(0, BASE_OTS, depth)]
+
+    def trust(self, vouchers: bytes) -> None:
+        """Check the receiver's `vouchers` for its trees. Raises `DeviatingServer`, and these base OTs are void."""
+        by_y = zip(self._deltas, self._forest.trees, strict=True)
+        if not vouched([[tree[x ^ d] for x in range(len(tree))] for d, tree in by_y], vouchers):
+            raise self._void("seeds of an OT extension")
 
     def fork(self, label: bytes) -> ExtensionSender:
         """An independent state, as at the other end. Raises `MaterialUsed` for a label that was used."""
         twin = ExtensionSender.__new__(ExtensionSender)
         _State.__init__(twin, self._forest, self._fork(label), self._forks)
-        twin._s, twin._masks = self._s, self._masks
+        twin._s, twin._delta, twin._masks, twin._deltas = self._s, self._delta, self._masks, self._deltas
         return twin
 
     def skip_to(self, first: int) -> None:
@@ -366,26 +292,36 @@ class ExtensionSender(_State):
         Raises `ProtocolError` for a place that was passed or is too far away.
         """
         gap = first - self.used
-        if not 0 <= gap <= MAX_OTS or gap % MULTIPLE:
+        if not 0 <= gap <= MAX_OTS + MASKING or gap % MULTIPLE:
             raise ProtocolError(detail="the two ends of the OT extension are at different places")
         self.used = first
 
     def extend(self, n: int, message: bytes) -> RandomSent:
-        """This end of the next n OTs, from the receiver's c.
+        """This end of the next n OTs, from the receiver's message.
 
-        Raises `ProtocolError` for a message of another length, before anything is used; `OutOfRange` for another n.
+        Raises `ProtocolError` for a message of another length, before anything is used; `OutOfRange` for another n;
+        `DeviatingServer` when the proof fails, now and for every fork of these base OTs from then on.
         """
         if len(message) != self.message_bytes(n):
             raise ProtocolError(detail="length of an OT extension")
-        first = self._advance(n)
-        c = np.frombuffer(message, np.uint64).reshape(len(self._forest), n // 64)
-        rows = np.empty((n, 2), np.uint64)
-        for part, planes in _parts(n):
-            self._forest.expand(self.session, first // 128 + part.start // 2, planes, None)
+        if self._forest.void:
+            raise self._void("base OTs that were given up")
+        first, total = self._advance(n), n + MASKING
+        c = np.frombuffer(message, np.uint64, len(self._forest) * total // 64).reshape(len(self._forest), -1)
+        rows = np.empty((total, 2), np.uint64)
+        checker = Checker(self.session, first)
+        for part, planes, _ in self._columns(first, total, sums=False):
             grouped = planes.reshape(len(self._forest), -1, planes.shape[1])
             grouped ^= self._masks & c[:, None, part]
+            checker.absorb(c[:, part], planes)
             transpose(planes, rows[64 * part.start : 64 * part.stop])
-        return RandomSent(rows, _hash_key(self.session, first, message), first, self._s)
+        if not checker.holds(message[-PROOF_BYTES:], self._delta):
+            raise self._void("choices of an OT extension")
+        return RandomSent(rows[:n], _hash_key(checker.digest), first, self._s)
+
+    def _void(self, what: str) -> DeviatingServer:
+        self._forest.void = True
+        return DeviatingServer(detail=what)
 
 
 def local_pair(rng: Rng, depth: int = DEPTH) -> tuple[ExtensionSender, ExtensionReceiver]:
@@ -397,6 +333,11 @@ def local_pair(rng: Rng, depth: int = DEPTH) -> tuple[ExtensionSender, Extension
     return ExtensionSender(s, seeds, depth=depth), receiver
 
 
+def session_number(name: bytes, strings: bytes) -> int:
+    """A number that names base OTs, the same at both ends: from their session and what was sent in it."""
+    return int.from_bytes(hashlib.sha256(b"pura ot base\x00" + name + strings).digest()[:8], "big")
+
+
 def _depth(trees: int) -> int:
     depth = BASE_OTS // trees if trees else 0
     if depth * trees != BASE_OTS or depth > 8:
@@ -404,16 +345,7 @@ def _depth(trees: int) -> int:
     return depth
 
 
-def _parts(n: int) -> list[tuple[slice, NDArray[np.uint64]]]:
-    words = n // 64
-    buffer = np.empty((ROW_BITS, min(_CHUNK, words)), np.uint64)
-    return [
-        (slice(at, min(at + _CHUNK, words)), buffer[:, : min(_CHUNK, words - at)]) for at in range(0, words, _CHUNK)
-    ]
-
-
-def _hash_key(session: int, first: int, message: bytes) -> bytes:
+def _hash_key(digest: bytes) -> bytes:
     """The key of pi for one extension. A fresh one each time keeps the hashes under one key few, which the bound
     depends on (Guo, Katz, Wang, Weng, Yu, "Better concrete security for half-gates garbling", CRYPTO 2020)."""
-    head = b"pura ot hash\x00" + session.to_bytes(8, "big") + first.to_bytes(8, "big")
-    return hashlib.sha256(head + message[:64]).digest()[:SEED_BYTES]
+    return hashlib.sha256(b"pura ot hash\x00" + digest).digest()[:SEED_BYTES]

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
-from pura.crypto import bits, ot
+from pura.crypto import bits, ot, trees
 from pura.crypto.rng import SeededRng
 from pura.errors import MaterialUsed, OutOfRange, ProtocolError
 
@@ -22,6 +22,24 @@ SESSION = 77
 
 def aes(key, block):
     return int.from_bytes(Cipher(AES(key), ECB()).encryptor().update(block.to_bytes(16, "little")), "little")
+
+
+def naive_ghash(key, data):
+    """GHASH of SP 800-38D, 6.4, bit by bit, of associated data without a text."""
+    h = int.from_bytes(Cipher(AES(key), ECB()).encryptor().update(bytes(16)), "big")
+    y = 0
+    for at in (*range(0, len(data), 16), None):
+        block = data[at : at + 16] if at is not None else (8 * len(data)).to_bytes(8, "big") + bytes(8)
+        x, v, y = y ^ int.from_bytes(block, "big"), h, 0
+        for i in range(128):
+            y ^= v if x >> (127 - i) & 1 else 0
+            v = v >> 1 ^ (0xE1 << 120 if v & 1 else 0)
+    return y
+
+
+def naive_tag(key, data):
+    constant = Cipher(AES(key), ECB()).encryptor().update(bytes(15) + b"\1")
+    return (naive_ghash(key, data) ^ int.from_bytes(constant, "big")).to_bytes(16, "big")
 
 
 def naive_hash(key, i, x):
@@ -58,29 +76,37 @@ def test_both_ends_follow_the_definition(depth):
     pairs = receiver.base_pairs()
     seeds = [pair[delta >> j & 1] for j, pair in enumerate(pairs)]
     sender = ot.ExtensionSender(s, seeds, SESSION, depth)
-    n, first = 128, 128
-    receiver.extend(first, rng)  # the second extension is looked at
+    n, total, first = 128, 256, 256
+    receiver.extend(128, rng)  # the second extension is looked at
     sender.skip_to(first)
     c, received = receiver.extend(n, rng)
     sent = sender.extend(n, c)
 
     # r_x by AES of (session, number of the block), v and u bit by bit
-    t, u = [0] * n, []
+    t, u = [0] * total, []
     for tree, root in enumerate(roots):
-        leaves, _ = ot.grow(root, depth)
-        block = SESSION | (first // 128) << 64
-        r = [aes(seed, block) for seed in leaves]
+        leaves, _ = trees.grow(root, depth)
+        blocks = [SESSION | (first // 128 + i) << 64 for i in range(2)]
+        r = [aes(seed, blocks[0]) | aes(seed, blocks[1]) << 128 for seed in leaves]
         u.append(int(np.bitwise_xor.reduce([0, *r])))
         for b in range(depth):
             v = int(np.bitwise_xor.reduce([0, *(r[x] for x in range(len(r)) if x >> b & 1)]))
-            for i in range(n):
+            for i in range(total):
                 t[i] |= (v >> i & 1) << (tree * depth + b)
     choices = int.from_bytes(received.choices.tobytes(), "little")
-    assert c == b"".join((x ^ choices).to_bytes(16, "little") for x in u)
+    masked = choices | (int.from_bytes(c[16:32], "little") ^ u[0] >> 128) << 128  # with 128 choices that are dropped
+    body, proof = c[:-48], c[-48:]
+    assert body == b"".join((x ^ masked).to_bytes(32, "little") for x in u)
 
-    key = hashlib.sha256(b"pura ot hash\0" + SESSION.to_bytes(8, "big") + first.to_bytes(8, "big") + c[:64]).digest()[
-        :16
-    ]
+    # the proof: x, and the hash of R of every column
+    start = b"pura ot check\0" + SESSION.to_bytes(8, "big") + first.to_bytes(8, "big")
+    digest = hashlib.sha256(start + body).digest()
+    columns = [sum((t[i] >> b & 1) << i for i in range(total)).to_bytes(32, "little") for b in range(128)]
+    hashed = b"".join(naive_tag(digest[:16], column) for column in columns)
+    x = naive_ghash(digest[:16], masked.to_bytes(32, "little")) ^ naive_ghash(digest[:16], bytes(32))
+    assert proof == x.to_bytes(16, "big") + hashlib.sha256(b"pura ot columns\0" + digest + hashed).digest()
+
+    key = hashlib.sha256(b"pura ot hash\0" + digest).digest()[:16]
     m_0, m_1 = sent.pads()
     m_c = received.pads()
     for i in range(n):
@@ -99,10 +125,10 @@ def test_vector(ends):
     digest = hashlib.sha256(c)
     for part in (*sent.pads(), received.pads(), received.choices):
         digest.update(part.tobytes())
-    assert digest.hexdigest() == "f13af511e054a7e805c6e5af4a5817098cf969f2cdca896f55b0aac25320dc2c"
+    assert digest.hexdigest() == "0d0b9f34953042dfa0e1544ccb6c8691fc4fce0ba3b47072fa73c2246f16bed2"
 
 
-@pytest.mark.parametrize("n", [128, 384, 64 * ot._CHUNK, 64 * ot._CHUNK + 128, 3 * 128 * 1024])
+@pytest.mark.parametrize("n", [128, 384, 64 * ot.CHUNK, 64 * ot.CHUNK + 128, 3 * 128 * 1024])
 def test_the_receiver_has_the_pad_it_chose(ends, n):
     sent, received = extended(ends, n)
     m_0, m_1 = sent.pads()
@@ -230,13 +256,14 @@ def test_the_sender_skips_what_it_never_heard_of(ends):
     sender, receiver = ends
     receiver.extend(256, SeededRng(1))
     c, received = receiver.extend(128, SeededRng(1))
-    sender.skip_to(256)
+    sender.skip_to(256 + 128)
     sent = sender.extend(128, c)
     np.testing.assert_array_equal(received.pads(), chosen_of(received.choices, *sent.pads()))
-    for place in (256, 0, 384 + 64, 384 + ot.MAX_OTS + 128):
+    assert sender.used == receiver.used == 640
+    for place in (256, 0, 640 + 64, 640 + ot.MAX_OTS + 256):
         with pytest.raises(ProtocolError):
             sender.skip_to(place)
-    assert sender.used == 384
+    assert sender.used == 640
 
 
 # --- what must fail ----------------------------------------------------------------------------------
@@ -307,7 +334,7 @@ def test_what_the_sender_gets_does_not_depend_on_the_choices(ends):
     _, receiver = ends
     for fill in (0, 255):
         c, _ = receiver.extend(n, SeededRng(1), np.full(n // 8, fill, np.uint8))
-        columns = np.unpackbits(np.frombuffer(c, np.uint8).reshape(32, -1), axis=1)
+        columns = np.unpackbits(np.frombuffer(c[:-48], np.uint8).reshape(32, -1), axis=1)
         assert np.abs(columns.mean(axis=1) - 0.5).max() < 6 * 0.5 / np.sqrt(n)
         agree = (columns[:, None] == columns[None]).mean(axis=2)[~np.eye(32, dtype=bool)]
         assert np.abs(agree - 0.5).max() < 6 * 0.5 / np.sqrt(n)
@@ -336,12 +363,3 @@ def test_fold_against_its_definition():
             some = [given[tree, x] for x in range(16) if x >> b & 1]
             np.testing.assert_array_equal(planes[tree, b], np.bitwise_xor.reduce(some))
         np.testing.assert_array_equal(leaves[tree, 0], np.bitwise_xor.reduce(given[tree]))
-
-
-def test_the_tree_without_one_leaf():
-    for depth in (1, 3, 4):
-        leaves, sums = ot.grow(b"r" * 16, depth)
-        for delta in range(1 << depth):
-            siblings = [sums[level][1 - (delta >> level & 1)] for level in range(depth)]
-            expected = [None if x == delta else leaf for x, leaf in enumerate(leaves)]
-            assert ot.regrow(delta, siblings) == expected

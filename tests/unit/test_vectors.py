@@ -12,16 +12,21 @@ import numpy as np
 import pytest
 
 from pura.bigint import Z
-from pura.crypto.encoding import RowLayout, distance2, quantise
+from pura.crypto import proof
+from pura.crypto.context import Scope, commit, question_hash
+from pura.crypto.encoding import distance2, quantise
 from pura.crypto.keys import load_public, load_share
 from pura.crypto.rng import Rng, SeededRng
 from pura.crypto.seal import SealKey, seal
 from pura.crypto.threshold import combine, dump_partials, load_partials
 from pura.errors import PuraError
+from pura.ids import ContextDigest, Handle
 from pura.messages import Message, decode, encode
-from pura.params import Metric, Params
-from pura.protocols.packed import blocks, convert
+from pura.params import Params
+from pura.protocols.prepared import template
+from pura.protocols.prepared.sizes import Sizes
 from pura.protocols.published import identify, smul
+from pura_server.prepared import wire
 
 TESTS = Path(__file__).parents[1]
 KEYS = TESTS / "fixtures" / "test-keys-2048"
@@ -30,10 +35,10 @@ SHARES = {name: load_share(KEYS / f"{name.lower()}.share", PK) for name in ("S1"
 KINDS = {
     kind.__name__: kind
     for kind in (
-        convert.MaskedRows,
-        convert.Converted,
-        blocks.BlockTerms,
-        blocks.BlockHash,
+        template.MaskedTemplates,
+        wire.Prepared,
+        wire.Apart,
+        wire.Outcomes,
         smul.SmulAsk,
         identify.OpenReply,
     )
@@ -73,10 +78,7 @@ def ciphertext(c: Z) -> str:
 
 
 def params(op: dict[str, Any]) -> Params:
-    how = dict(op["params"])
-    if "metric" in how:
-        how["metric"] = Metric(how["metric"])
-    return Params(PK.key_id, 2048, **how)
+    return Params(PK.key_id, 2048, **op["params"])
 
 
 def fields(m: Message) -> dict[str, int | str]:
@@ -101,6 +103,31 @@ def repeated(draw: Callable[[], int], as_often: list[str]) -> list[str]:
     return [str(draw()) for _ in as_often]
 
 
+def scope(op: dict[str, Any]) -> Scope:
+    f = op["context"]
+    return Scope(f["engine"], *(bytes.fromhex(f[name]) for name in ("collection", "key_id", "storage")))
+
+
+def context(op: dict[str, Any]) -> ContextDigest:
+    f = op["context"]
+    names = ("id", "epoch", "client", "seal_key", "label")
+    one, epoch, client, seal_key, label = (bytes.fromhex(f.get(name, "")) for name in names)
+    handles = [Handle(int(h)) for h in f["handles"]] if "handles" in f else None
+    if f["purpose"] == "enrol":
+        return scope(op).enrolment(one, label, epoch, client)
+    return scope(op).question(one, handles, epoch, seal_key, client)
+
+
+def forget(op: dict[str, Any]) -> ContextDigest:
+    f = op["context"]
+    one, epoch, client = (bytes.fromhex(f[n]) for n in ("id", "epoch", "client"))
+    return scope(op).forget(one, [Handle(int(h)) for h in f["handles"]], epoch, client)
+
+
+def proven(op: dict[str, Any]) -> proof.Sealed:
+    return proof.encrypt(PK, [int(p) for p in op["plaintexts"]], given(raw(op, "fresh")))
+
+
 RUN: dict[str, Callable[[dict[str, Any]], Any]] = {
     # paillier
     "encrypt": lambda op: ciphertext(PK.encrypt(int(op["m"]), given(int(op["r"], 16)))),
@@ -123,10 +150,20 @@ RUN: dict[str, Callable[[dict[str, Any]], Any]] = {
     # messages
     "encode": lambda op: encode(built(op)).hex(),
     "decode": lambda op: fields(decoded(op)),
+    # proof
+    "context": lambda op: context(op).hex(),
+    "forget": lambda op: forget(op).hex(),
+    "commit": lambda op: commit(raw(op, "salt"), raw(op, "fingerprint")).hex(),
+    "hash_question": lambda op: question_hash(context(op), raw(op, "ciphertexts"), raw(op, "proof")).hex(),
+    "encrypt_proven": lambda op: PK.dump_many(proven(op).ciphertexts).hex(),
+    "prove": lambda op: proof.prove(PK, proven(op), context(op), given(raw(op, "fresh_proof"))).hex(),
+    "check": lambda op: proof.check(
+        PK, raw(op, "ciphertexts"), op["count"], raw(op, "proof"), context(op)
+    ).challenge.hex(),
     # encoding
     "quantise": lambda op: quantise(op["embedding"], params(op)).tolist(),
-    "pack": lambda op: [str(p) for p in RowLayout.of(params(op)).pack(np.array(op["template"], dtype=np.int64))],
-    "unpack": lambda op: RowLayout.of(params(op)).unpack([int(p) for p in op["plaintexts"]]),
+    "pack": lambda op: [str(p) for p in template.pack(Sizes.of(params(op)), np.array(op["template"], dtype=np.int64))],
+    "unpack": lambda op: template.digits_of(Sizes.of(params(op)), [int(p) for p in op["plaintexts"]]).tolist(),
     "distance2": lambda op: distance2(np.array(op["x"]), np.array(op["ys"])).tolist(),
 }
 OPERATIONS = [
@@ -149,6 +186,6 @@ def test_operation(op: dict[str, Any]) -> None:
 
 def test_the_vectors_hold_something_that_must_fail_and_leave_no_operation_out() -> None:
     files = {path.stem: json.loads(path.read_text())["operations"] for path in (TESTS / "vectors").glob("*.json")}
-    assert set(files) == {"encoding", "messages", "paillier-2048", "rng", "seal"}
+    assert set(files) == {"encoding", "messages", "paillier-2048", "proof-2048", "rng", "seal"}
     assert all(any("fails" in op for op in ops) for name, ops in files.items() if name != "rng")
     assert {op["op"] for ops in files.values() for op in ops} == set(RUN)
