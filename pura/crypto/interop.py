@@ -1,4 +1,4 @@
-"""Keys and ciphertexts of the `phe` library (`pip install 'pura[phe]'`). Both use the generator g = 1 + N.
+"""Keys and ciphertexts of the `phe` library (`pip install 'pura-match[phe]'`). Both use the generator g = 1 + N.
 
 What works, and why not everything does:
 
@@ -15,9 +15,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pura.bigint import Integer, Z, gcd, power
-from pura.crypto.paillier import PublicKey
+from pura.crypto.paillier import COLLECTION_BYTES, PublicKey
 from pura.crypto.rng import Rng
 from pura.errors import OutOfRange, WrongKey
+from pura.ids import CollectionId, Engine
 
 if TYPE_CHECKING:
     import phe
@@ -41,7 +42,7 @@ def from_phe_key(key: phe.PaillierPublicKey, rng: Rng) -> PublicKey:
     while True:
         y = Z(rng.below(int(n)))
         if gcd(y, n) == 1 and (h := -power(y, 2, n) % n) not in (1, n - 1):
-            return PublicKey(n, h)
+            return PublicKey(n, h, Engine.PUBLISHED, CollectionId(rng.bytes(COLLECTION_BYTES)))
 
 
 def to_phe(pk: PublicKey, c: Integer) -> phe.EncryptedNumber:

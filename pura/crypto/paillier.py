@@ -12,14 +12,14 @@ what comes from outside goes through `load`, which refuses everything that is no
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from pura.bigint import FixedBase, Integer, Z, gcd, many_from_bytes, power, product, to_bytes
+from pura.crypto.hashing import digest
 from pura.crypto.rng import Rng
 from pura.errors import BadKeyFile, MalformedCiphertext, OutOfRange
-from pura.ids import KeyId
+from pura.ids import CollectionId, Engine, KeyId
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +36,12 @@ class Strength:
 
 STRENGTHS = {2048: Strength(112, 2048, 448), 3072: Strength(128, 3072, 512)}
 DEFAULT_BITS = 3072
+COLLECTION_BYTES = 16
 REFRESH_BITS = 82
 """How many bits longer than l the exponent of a re-randomisation is: 2 for the order of h, at most 2^(l+1), and 80 of
 statistical hiding, so that H^(r + anything) cannot be told from H^r."""
+TABLE_BITS = 209
+"""How many bits longer than l the longest exponent of H is: that of a proof's answer (`pura.crypto.proof`)."""
 
 
 def strength_for(n_bits: int) -> Strength:
@@ -50,12 +53,19 @@ def strength_for(n_bits: int) -> Strength:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PublicKey:
-    """(N, h, H) and everything that one can do with it. Equality is by key id."""
+    """(N, h, H) and everything that one can do with it, for one engine and one collection. Equality is by key id.
+
+    Under one N no two engines or collections may run: what one of them decrypts on purpose would be the other's secret.
+    """
 
     n: Z
     h: Z
+    engine: Engine
+    collection: CollectionId
 
     def __post_init__(self) -> None:
+        if len(self.collection) != COLLECTION_BYTES:
+            raise BadKeyFile("the id of the collection does not have 16 bytes")
         bits = int(self.n).bit_length()
         if bits not in STRENGTHS or self.n % 2 == 0:
             raise BadKeyFile("the modulus does not have 2048 or 3072 bits")
@@ -100,15 +110,15 @@ class PublicKey:
 
     @cached_property
     def key_id(self) -> KeyId:
-        """16 bytes that name this key."""
+        """16 bytes that name this key, with the engine and the collection that it is for."""
         size = self.n_bits // 8
-        body = b"pura public key v1" + to_bytes(self.n, size) + to_bytes(self.h, size)
-        return KeyId(hashlib.sha256(body).digest()[:16])
+        fields = (self.engine.encode(), self.collection, to_bytes(self.n, size), to_bytes(self.h, size))
+        return KeyId(digest(b"pura public key v2", *fields)[:16])
 
     @cached_property
     def table(self) -> FixedBase:
         """The comb table of H = h^N mod N^2, built at the first encryption."""
-        return FixedBase(power(self.h, self.n, self.n2), self.n2, self.strength.l_bits + REFRESH_BITS)
+        return FixedBase(power(self.h, self.n, self.n2), self.n2, self.strength.l_bits + TABLE_BITS)
 
     # --- encryption -----------------------------------------------------------------------------
 

@@ -14,6 +14,10 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
+from pura.crypto.hashing import framed
+
+_FRESH_BYTES = 32
+
 
 class Rng(Protocol):
     """A source of uniform bytes and of what is made of them."""
@@ -55,6 +59,13 @@ class SystemRng(_FromBytes):
 
     def __repr__(self) -> str:
         return "SystemRng()"
+
+
+def hedged(rng: Rng, *fields: bytes) -> Rng:
+    """A stream from 32 fresh bytes and the fields, by SHAKE256: should `rng` ever repeat itself, other fields still
+    give another stream."""
+    shake = hashlib.shake_256(framed(b"pura hedged v2", rng.bytes(_FRESH_BYTES), *fields))
+    return SeededRng(shake.digest(_FRESH_BYTES))
 
 
 class SeededRng(_FromBytes):

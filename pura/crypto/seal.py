@@ -23,7 +23,17 @@ class SealKey:
     """The receiver's one-time key pair. Its repr shows nothing."""
 
     def __init__(self, rng: Rng) -> None:
-        self._private = X25519PrivateKey.from_private_bytes(rng.bytes(KEY_BYTES))
+        self._take(rng.bytes(KEY_BYTES))
+
+    @classmethod
+    def of(cls, raw: bytes) -> SealKey:
+        """A key that was kept, 32 bytes. Raises `ValueError`."""
+        made = cls.__new__(cls)
+        made._take(raw)
+        return made
+
+    def _take(self, raw: bytes) -> None:
+        self._private = X25519PrivateKey.from_private_bytes(raw)
         self.public = self._private.public_key().public_bytes_raw()
 
     def __repr__(self) -> str:

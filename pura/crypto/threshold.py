@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pura.bigint import Integer, Z, gcd, invert, is_prime, many_from_bytes, power, power_many, to_bytes
-from pura.crypto.paillier import PublicKey, strength_for
+from pura.crypto.paillier import COLLECTION_BYTES, PublicKey, strength_for
 from pura.crypto.rng import Rng
 from pura.errors import MalformedCiphertext, WrongKey
-from pura.ids import KeyId, Party
+from pura.ids import CollectionId, Engine, KeyId, Party
+from pura.lanes import in_lanes
 
 HIDING_BITS = 128
 """How many bits longer than t the uniform share t1 is."""
@@ -36,6 +38,10 @@ class KeyShare:
     def __repr__(self) -> str:
         return f"KeyShare({self.party.name}, …)"
 
+    def __reduce__(self) -> NoReturn:
+        """No share leaves this process by accident: in a task for a worker, a cache, a message."""
+        raise TypeError("a key share cannot be pickled or copied")
+
     def check(self, pk: PublicKey) -> None:
         """Raises `WrongKey` unless this share belongs to `pk`."""
         if self.key_id != pk.key_id:
@@ -47,7 +53,7 @@ class KeyShare:
 
     def partial_decrypt_many(self, pk: PublicKey, cs: Sequence[Integer]) -> list[Z]:
         """u_i for each ciphertext."""
-        return power_many([Z(c) % pk.n for c in cs], self.t, pk.n)
+        return in_lanes(lambda bases: power_many(bases, self.t, pk.n), [Z(c) % pk.n for c in cs])
 
 
 def combine(pk: PublicKey, c: Integer, u1: Integer, u2: Integer) -> int:
@@ -59,10 +65,10 @@ def combine(pk: PublicKey, c: Integer, u1: Integer, u2: Integer) -> int:
 
 
 def combine_many(pk: PublicKey, cs: Sequence[Integer], u1s: Sequence[Integer], u2s: Sequence[Integer]) -> list[int]:
-    """The plaintexts of many ciphertexts; the costly w^N runs with the GIL released."""
+    """The plaintexts of many ciphertexts; the costly w^N on all cores."""
     ws = [Z(u1) * u2 % pk.n for u1, u2 in zip(u1s, u2s, strict=True)]
     out = []
-    for c, wn in zip(cs, power_many(ws, pk.n, pk.n2), strict=True):
+    for c, wn in zip(cs, in_lanes(lambda bases: power_many(bases, pk.n, pk.n2), ws), strict=True):
         lifted = Z(c) * wn % pk.n2
         if lifted % pk.n != 1:
             raise MalformedCiphertext(detail="the partial decryptions do not open this ciphertext")
@@ -98,8 +104,9 @@ class KeySet:
     s2: KeyShare
 
 
-def generate(n_bits: int, rng: Rng) -> KeySet:
-    """KeyGen and the split of t, in some seconds. The factors exist only inside this call."""
+def generate(n_bits: int, rng: Rng, engine: Engine = Engine.PREPARED, collection: CollectionId | None = None) -> KeySet:
+    """KeyGen and the split of t, in some seconds, for a new collection, or for one that there is and that is to have
+    other keys. The factors exist only inside this call."""
     strength = strength_for(n_bits)
     half_l, half_n = strength.l_bits // 2, n_bits // 2
     while True:
@@ -115,7 +122,7 @@ def generate(n_bits: int, rng: Rng) -> KeySet:
         y = Z(rng.below(int(n)))
         if gcd(y, n) == 1 and (h := -power(y, 2 * beta, n) % n) not in (1, n - 1):
             break
-    public = PublicKey(n, h)
+    public = PublicKey(n, h, engine, collection or CollectionId(rng.bytes(COLLECTION_BYTES)))
     s1, s2 = split(-invert(n, 2 * alpha) % (2 * alpha), public, rng)
     return KeySet(public, s1, s2)
 

@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 
 from pura.crypto.rng import SeededRng
 from pura.crypto.seal import KEY_BYTES, OVERHEAD, SealKey, seal
-from pura.errors import MalformedMessage
-from pura.ids import Handle, RequestId
-from pura.protocols.packed.client import HANDLE_BYTES, SealedSession
+from pura.crypto.sign import SigningKey
+from pura.errors import DeviatingServer, MalformedMessage
+from pura.ids import Handle, KeyId, RequestId
+from pura.protocols.prepared.client import HANDLE_BYTES, SealedSession
+from pura.statements import ANSWER_EXTRA, Signer, Verifier
 
 RNG = SeededRng("seal")
 KEY = SealKey(RNG)
@@ -99,20 +101,31 @@ def test_nothing_prints() -> None:
 
 # --- the client's answer ------------------------------------------------------------------------------
 
+KEY_ID = KeyId(b"k" * 16)
+S2 = Signer(SigningKey.new(SeededRng("s2")), KEY_ID)
+VERIFIER = Verifier(S2.key.public, KEY_ID)
+QUESTION = b"q" * 32
 
-def answered(session: SealedSession, handles: list[int], request: bytes) -> tuple[bytes, bytes]:
-    """The two parts of an answer, as the servers make them."""
+
+def shares(handles: list[int]) -> tuple[bytes, bytes]:
+    """S1's and S2's share of an answer."""
     plain = b"".join(h.to_bytes(HANDLE_BYTES, "big") for h in handles)
     share = RNG.bytes(len(plain))
-    other = bytes(a ^ b for a, b in zip(plain, share, strict=True))
-    return share, seal(session.public_key, other, request, RNG)
+    return share, bytes(a ^ b for a, b in zip(plain, share, strict=True))
+
+
+def answered(session: SealedSession, handles: list[int], request: bytes, signer: Signer = S2) -> tuple[bytes, bytes]:
+    """The two parts of an answer, as the servers make them."""
+    share, other = shares(handles)
+    return share, seal(session.public_key, signer.answer_text(QUESTION, other, 7), request, RNG)
 
 
 @pytest.mark.parametrize("handles", [[0], [5], [(1 << 64) - 1], [7, 0, 0], [3, 9, 4], [0, 0, 6]])
 def test_an_answer_is_joined_and_nobody_is_left_out(handles: list[int]) -> None:
     session, request = SealedSession.new(RNG), RequestId(RNG.bytes(16))
     share, sealed = answered(session, handles, request)
-    assert session.open_answer(share, sealed, request) == [Handle(h) for h in handles if h]
+    found = session.open_answer(share, sealed, request, QUESTION, VERIFIER)
+    assert (found.handles, found.generation) == ([Handle(h) for h in handles if h], 7)
 
 
 def test_answers_that_belong_to_no_question() -> None:
@@ -131,4 +144,40 @@ def test_answers_that_belong_to_no_question() -> None:
         (session, (share, sealed[:-1] + bytes([sealed[-1] ^ 1])), request),
     ]:
         with pytest.raises(MalformedMessage):
-            one.open_answer(*two, three)
+            one.open_answer(*two, three, QUESTION, VERIFIER)
+
+
+def test_a_server_that_seals_an_answer_of_its_own_is_found_out() -> None:
+    """S1 knows the one-time key, and so seals what it likes: S2's signature is what it cannot make."""
+    session, request = SealedSession.new(RNG), RequestId(RNG.bytes(16))
+    share, other = shares([5])
+    s1 = Signer(SigningKey.new(SeededRng("s1")), KEY_ID)
+    honest = S2.answer_text(QUESTION, other, 7)
+    lies = {
+        "unsigned, as 0.1 sealed it": other,
+        "no signature": other + bytes(ANSWER_EXTRA),
+        "signed by S1": s1.answer_text(QUESTION, other, 7),
+        "another share": bytes([other[0] ^ 1]) + honest[1:],
+        "another generation": other + (8).to_bytes(8, "big") + honest[16:],
+        "of another question": S2.answer_text(b"r" * 32, other, 7),
+        "of another collection": Signer(S2.key, KeyId(b"l" * 16)).answer_text(QUESTION, other, 7),
+        "a roster's signature": other + (7).to_bytes(8, "big") + S2.roster(7, QUESTION),
+    }
+    for name, text in lies.items():
+        sealed = seal(session.public_key, text, request, RNG)
+        with pytest.raises(MalformedMessage if len(text) < len(honest) else DeviatingServer):
+            pytest.fail(f"{name}: {session.open_answer(share, sealed, request, QUESTION, VERIFIER)}")
+    # one that S2 did sign, sealed once more by S1, is what S2 said
+    again = seal(session.public_key, honest, request, RNG)
+    assert session.open_answer(share, again, request, QUESTION, VERIFIER).handles == [5]
+
+
+def test_a_server_that_changes_its_own_share_is_not_found_out_by_the_signature() -> None:
+    """What a deviating server can do: whoever guesses the answer makes it another, or nobody (SECURITY.md). A guess
+    that is wrong hits no handle, which the client tells by the roster."""
+    session, request = SealedSession.new(RNG), RequestId(RNG.bytes(16))
+    for guess, becomes in ((5, 9), (5, 0), (0, 9)):
+        share, sealed = answered(session, [guess], request)
+        shifted = bytes(a ^ b for a, b in zip(share, (guess ^ becomes).to_bytes(8, "big"), strict=True))
+        found = session.open_answer(shifted, sealed, request, QUESTION, VERIFIER)
+        assert found.handles == [Handle(becomes)] * bool(becomes)
