@@ -1,4 +1,4 @@
-"""A pool of workers for the batches of both engines: joblib's loky processes, or another of joblib's backends.
+"""A pool of workers for batches: joblib's loky processes, or another of joblib's backends.
 
 Processes and not threads: much of the work is long rows of short products that hold the GIL (docs/decisions/0004).
 Functions and items cross a process boundary, so they are module-level functions and plain values. They may hold the
@@ -18,6 +18,7 @@ import joblib
 from joblib.externals import loky
 
 from pura.errors import BadConfig, OutOfRange, Overloaded
+from pura.process import keep_memory_private
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -49,10 +50,21 @@ class Workers:
 
     def start(self) -> None:
         """Start the processes, or connect to the cluster, now. A server calls this before it opens a gRPC channel,
-        which must not see a fork. Raises `BadConfig` when the cluster is not there."""
+        which must not see a fork. Raises `BadConfig` when the cluster is not there or processes cannot be started."""
         if self._scheduler is not None:
             self._cluster = _connect(self._scheduler)
-        self.map(_identity, range(self.count * 2))
+        try:
+            self.map(_identity, range(self.count * 2))
+        except OSError as error:  # semaphores and memory maps lie in /dev/shm
+            raise BadConfig(
+                'workers.backend: processes cannot be started here (is /dev/shm writable?); "threading" needs none',
+                detail=str(error),
+            ) from error
+
+    @property
+    def cluster(self) -> Any:
+        """The client of the cluster that `start` connected to; None without a scheduler."""
+        return self._cluster
 
     def map(self, function: Callable[[A], B], items: Sequence[A]) -> list[B]:
         """[function(item) for item in items], in order, on the workers.
@@ -72,10 +84,6 @@ class Workers:
             raise Overloaded("a worker process was stopped; try again", detail=type(error).__name__) from error
         return out
 
-    def __call__(self, tasks: Sequence[Callable[[], B]]) -> list[B]:
-        """Run tasks and return their results in order."""
-        return self.map(_call, tasks)
-
     def close(self) -> None:
         """End the worker processes; leave a cluster as it is."""
         if self._cluster is not None:
@@ -89,14 +97,15 @@ def _connect(scheduler: str) -> Any:
     try:
         from distributed import Client
 
-        return Client(scheduler, timeout=_CLUSTER_S)  # type: ignore[no-untyped-call]
+        return Client(scheduler, timeout=_CLUSTER_S, direct_to_workers=True)  # type: ignore[no-untyped-call]
     except ImportError as error:
-        raise BadConfig("a cluster needs the extra dask: pip install 'pura[dask]'") from error
+        raise BadConfig("a cluster needs the extra dask: pip install 'pura-match[dask]'") from error
     except (OSError, ValueError) as error:
         raise BadConfig("workers.scheduler: the cluster cannot be reached", detail=type(error).__name__) from error
 
 
 def _watch(server: int) -> None:
+    keep_memory_private()  # masks; an exec has undone what the server did
     threading.Thread(target=_end_with, args=(server,), name="pura-orphan-watch", daemon=True).start()
 
 
@@ -108,7 +117,3 @@ def _end_with(server: int) -> None:
 
 def _identity(value: int) -> int:
     return value
-
-
-def _call(task: Callable[[], B]) -> B:
-    return task()

@@ -30,8 +30,8 @@ TOP = (1 << VALUE_BITS) - 1
 EDGES = (0, 1, -1, 2, TOP, -TOP, TOP - 1, 1 << 31, -(1 << 40))
 
 
-def sides(sigma: int = 40) -> tuple[Side, Side]:
-    params = Params(PK.key_id, 2048, Engine.PUBLISHED, sigma=sigma)
+def sides() -> tuple[Side, Side]:
+    params = Params(PK.key_id, 2048, Engine.PUBLISHED)
     one, two = (Side.new(PK, share, params, RNG) for share in SHARES)
     return one, two
 
@@ -49,8 +49,8 @@ values = st.one_of(st.sampled_from(EDGES), st.integers(-TOP, TOP))
 few = settings(max_examples=8, deadline=None, derandomize=True)
 
 
-def check_smul(pairs: Sequence[tuple[int, int]], sigma: int = 40) -> None:
-    one, two = sides(sigma)
+def check_smul(pairs: Sequence[tuple[int, int]]) -> None:
+    one, two = sides()
     xs, ys = [x for x, _ in pairs], [y for _, y in pairs]
     tally = Tally()
     got, _ = run_pair(smul_s1(one, encrypt(xs), encrypt(ys)), smul_s2(two, len(pairs)), tally)
@@ -58,8 +58,8 @@ def check_smul(pairs: Sequence[tuple[int, int]], sigma: int = 40) -> None:
     assert tally.rounds == min(1, len(pairs))
 
 
-def check_scmp(pairs: Sequence[tuple[int, int]], sigma: int = 40) -> None:
-    one, two = sides(sigma)
+def check_scmp(pairs: Sequence[tuple[int, int]]) -> None:
+    one, two = sides()
     xs, ys = [x for x, _ in pairs], [y for _, y in pairs]
     got, _ = run_pair(scmp_s1(one, encrypt(xs), encrypt(ys)), scmp_s2(two, len(pairs)))
     assert decrypt(got) == [int(x < y) for x, y in pairs]
@@ -77,11 +77,10 @@ def test_scmp(pairs: list[tuple[int, int]]) -> None:
     check_scmp(pairs)
 
 
-@pytest.mark.parametrize("sigma", [40, 80])
-def test_extremes(sigma: int) -> None:
+def test_extremes() -> None:
     pairs = [(a, b) for a in (TOP, -TOP, 0) for b in (TOP, -TOP, 1)]
-    check_smul(pairs, sigma)
-    check_scmp(pairs, sigma)
+    check_smul(pairs)
+    check_scmp(pairs)
 
 
 @pytest.mark.parametrize("difference", [-1, 0, 1])

@@ -27,7 +27,7 @@ from pura.rounds import Done, Send, advance
 KEYS = Path(__file__).parents[1] / "fixtures" / "test-keys-2048"
 PK = load_public(KEYS / "public.key")
 SHARES = [load_share(KEYS / f"{name}.share", PK) for name in ("s1", "s2")]
-PARAMS = Params(PK.key_id, 2048, Engine.PUBLISHED, dimension=4, scale=16, tau=100)
+PARAMS = Params(PK.key_id, 2048, Engine.PUBLISHED, dimension=4, scale=16)
 RNG = SeededRng("faults")
 GALLERY = np.array([[1, 2, 3, 4], [-9, 0, 16, 5]])
 ENTRIES = [Entry(Handle(10 + i), client.encrypt_template(PK, PARAMS, y, RNG)) for i, y in enumerate(GALLERY)]
@@ -53,7 +53,7 @@ def ask(sides: tuple[Side, Side], fault: Fault | None = None, at: int = -1) -> t
     one, two = sides
     rho, mask = client.make_mask(PK, PARAMS, RNG)
     query = PK.load_many(client.encrypt_template(PK, PARAMS, GALLERY[1] + [1, 0, 0, -1], RNG), 4)
-    parties = [identify_s1(one, query, ENTRIES, PK.load(mask)), identify_s2(two, len(ENTRIES))]
+    parties = [identify_s1(one, query, ENTRIES, PK.load(mask), 100), identify_s2(two, len(ENTRIES))]
     inbox: tuple[deque[Message], deque[Message]] = (deque(), deque())
     steps = [advance(party, None) for party in parties]  # type: ignore[arg-type]
     sent = 0

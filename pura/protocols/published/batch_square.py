@@ -20,7 +20,7 @@ from pura.bigint import Z, multi_power, power, signed_digits
 from pura.crypto.encoding import pack_slots, unpack_slots
 from pura.errors import InvalidTemplate
 from pura.messages import Message, message
-from pura.protocols.published.side import Side
+from pura.protocols.published.side import SIGMA, Side
 from pura.rounds import Rounds, receive, send
 
 _WINDOW = 5
@@ -43,7 +43,7 @@ class SquareReply(Message):
 
 def slot_bits(side: Side, width: int) -> int:
     """width + sigma + 2: room for x + r."""
-    return width + side.params.sigma + 2
+    return width + SIGMA + 2
 
 
 def per_ciphertext(side: Side, width: int) -> int:
@@ -69,7 +69,7 @@ def batch_square_s1(side: Side, groups: Sequence[Sequence[Z]], width: int) -> Ro
 
 def ask_s1(side: Side, groups: Sequence[Sequence[Z]], width: int) -> Rounds[Asked]:
     """The first half of S1's part; several batches may be on their way to S2, to be finished in the same order."""
-    masks = [(1 << width) + side.rng.bits(width + side.params.sigma) for group in groups for _ in group]
+    masks = [(1 << width) + side.rng.bits(width + SIGMA) for group in groups for _ in group]
     yield from send(step_1(side, [x for group in groups for x in group], masks, width))
     return Asked(groups, masks)
 

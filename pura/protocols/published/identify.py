@@ -27,7 +27,7 @@ from pura.messages import Message, message
 from pura.params import Params
 from pura.protocols.published.batch_square import Asked, ask_s1, batch_square_s2, finish_s1
 from pura.protocols.published.scmp import scmp_s1, scmp_s2
-from pura.protocols.published.side import VALUE_BITS, Side
+from pura.protocols.published.side import SIGMA, VALUE_BITS, Side
 from pura.protocols.published.smin import Candidate, batch_smin_s1, batch_smin_s2
 from pura.protocols.published.smul import smul_s1, smul_s2
 from pura.rounds import Rounds, receive, send
@@ -65,7 +65,7 @@ class Entry:
 
 def mask_bits(params: Params) -> int:
     """rho is uniform in [0, 2^mask_bits): 64 + sigma."""
-    return VALUE_BITS + params.sigma
+    return VALUE_BITS + SIGMA
 
 
 def answer_bytes(params: Params) -> int:
@@ -73,8 +73,9 @@ def answer_bytes(params: Params) -> int:
     return (mask_bits(params) + 8) // 8
 
 
-def identify_s1(side: Side, query: Sequence[Z], entries: Sequence[Entry], mask: Z) -> Rounds[bytes]:
-    """S1's part: the answer's bytes. `query` holds [x_j], shape (D,); `mask` is [rho]; both are validated.
+def identify_s1(side: Side, query: Sequence[Z], entries: Sequence[Entry], mask: Z, tau: int) -> Rounds[bytes]:
+    """S1's part: the answer's bytes. `query` holds [x_j], shape (D,); `mask` is [rho]; both are validated; tau is what
+    `Params.tau_for` gives.
 
     Raises `OutOfRange` when the collection asks for more than one candidate: these protocols return one.
     """
@@ -86,7 +87,7 @@ def identify_s1(side: Side, query: Sequence[Z], entries: Sequence[Entry], mask: 
         distances = yield from distances_s1(side, query, entries)
         handles = [pk.encode(entry.handle) for entry in entries]
         best = yield from batch_smin_s1(side, [Candidate(d, h) for d, h in zip(distances, handles, strict=True)])
-        (u,) = yield from scmp_s1(side, [best.distance], [pk.encode(side.params.tau + 1)])
+        (u,) = yield from scmp_s1(side, [best.distance], [pk.encode(tau + 1)])
         (chosen,) = yield from smul_s1(side, [u], [best.handle])
         answer = pk.add(mask, chosen)
     opened = yield from open_s1(side, answer)

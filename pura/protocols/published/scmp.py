@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from pura.bigint import Z, invert_many, power
 from pura.messages import Message, message
-from pura.protocols.published.side import Side
+from pura.protocols.published.side import SIGMA, Side
 from pura.rounds import Rounds, receive, send
 
 
@@ -58,7 +58,7 @@ def step_1(side: Side, coins: Sequence[int], xs: Sequence[Z], ys: Sequence[Z]) -
     # larger - smaller: x - y for pi = 0, y - x for pi = 1
     plus = [y if coin else x for coin, x, y in zip(coins, xs, ys, strict=True)]
     minus = invert_many([x if coin else y for coin, x, y in zip(coins, xs, ys, strict=True)], pk.n2)
-    r1s = [1 + side.rng.below(1 << side.params.sigma) for _ in xs]
+    r1s = [1 + side.rng.below(1 << SIGMA) for _ in xs]
     scaled = side.workers.map(_scale, [(a * b % pk.n2, r1, pk.n2) for a, b, r1 in zip(plus, minus, r1s, strict=True)])
     offsets = []
     for coin, r1 in zip(coins, r1s, strict=True):

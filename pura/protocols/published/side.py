@@ -22,6 +22,8 @@ from pura.params import Params
 from pura.protocols.parallel import Workers
 from pura.protocols.published.tuples import Pool, SmulTuple, make_smul_tuple
 
+SIGMA = 40
+"""Bits of statistical hiding of every mask."""
 VALUE_BITS = 64
 """SMUL and SMIN take |x| < 2^64: distances, entry handles and the differences of either."""
 
@@ -63,7 +65,7 @@ class Side:
             rng,
             workers or Workers(),
             Pool(partial(pk.zero, rng), zeros),
-            Pool(partial(make_smul_tuple, pk, 1 << VALUE_BITS, VALUE_BITS + params.sigma, rng), smul_tuples),
+            Pool(partial(make_smul_tuple, pk, 1 << VALUE_BITS, VALUE_BITS + SIGMA, rng), smul_tuples),
             observer,
         )
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pura.bigint import Z, invert, power
 from pura.errors import InvalidTemplate
 from pura.messages import Message, message
-from pura.protocols.published.side import VALUE_BITS, Side
+from pura.protocols.published.side import SIGMA, VALUE_BITS, Side
 from pura.protocols.published.tuples import SmulTuple
 from pura.rounds import Rounds, receive, send
 
@@ -37,7 +37,7 @@ class SmulReply(Message):
 
 def lm_bits(side: Side) -> int:
     """log2 Lm = 64 + sigma + 2."""
-    return VALUE_BITS + side.params.sigma + 2
+    return VALUE_BITS + SIGMA + 2
 
 
 def smul_s1(side: Side, xs: Sequence[Z], ys: Sequence[Z]) -> Rounds[list[Z]]:

@@ -1,1 +1,0 @@
-"""The packed engine: exact, and each server's view can be simulated."""

@@ -1,0 +1,1 @@
+"""Computing on shares between the two servers: OTs and what is made of them, circuits, choices. For every engine."""
