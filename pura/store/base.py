@@ -7,15 +7,15 @@ store knows nothing of the other server: it keeps prepared changes across restar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.errors import OutOfRange, UnknownEntry
 from pura.ids import BlockId, ClientId, EnrolmentId, Handle, TxnId
+from pura.roster import Changes
+from pura.store.moments import Moment
 
 TXN_BYTES = 16
 DIGEST_BYTES = 32
@@ -29,9 +29,10 @@ Outcome: TypeAlias = Literal["committed", "prepared", "unknown"]
 class Entry:
     """One enrolled entry.
 
-    digest: 32 bytes, what its enrolment id stands for; label: opaque bytes; body: the ciphertexts that the client sent;
-    block and slot: where the packed gallery has it, both None in engine `published`; norm_share: this server's share of
-    ||y||^2, of the same length in all entries of a store; created: seconds since 1970.
+    digest: 32 bytes, what its enrolment id stands for; label: opaque bytes;
+    body: what it is matched with: E in engine `prepared`, the client's ciphertexts in `published`; block and slot: its
+    place, both None in engine `published`; masking: how E is masked, of the same length in all entries of a store;
+    created, expires: seconds since 1970, 0 for never.
     """
 
     handle: Handle
@@ -42,23 +43,38 @@ class Entry:
     client: ClientId
     block: BlockId | None
     slot: int | None
-    norm_share: bytes
+    masking: bytes
     created: int
+    expires: int = 0
 
     def __repr__(self) -> str:
         return "Entry(…)"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class BlockUpdate:
-    """A new version of a block: its ciphertexts one behind the other. No block has the same version twice."""
+class Move(NamedTuple):
+    """An entry that goes to another slot, or gets other masks: then with a new body and masking."""
 
-    id: BlockId
-    version: int
-    data: bytes
+    handle: Handle
+    block: BlockId
+    slot: int
+    body: bytes | None = None
+    masking: bytes | None = None
 
     def __repr__(self) -> str:
-        return f"BlockUpdate(id={self.id}, version={self.version}, …)"
+        return "Move(…)"
+
+
+class Relabel(NamedTuple):
+    """An entry, which is this enrolment's, gets another label."""
+
+    handle: Handle
+    enrolment_id: EnrolmentId
+    label: bytes
+    expires: int = 0
+    """As it is: it does not change."""
+
+    def __repr__(self) -> str:
+        return "Relabel(…)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,16 +82,15 @@ class Change:
     """What one transaction does to the gallery: all of it or nothing.
 
     txn: 16 bytes, used once; kind: a word for the audit log; removes: entries to erase; moves: entries that go to
-    another block and slot; blocks: new versions, replacing older ones; drops: blocks that go with their last entry.
+    another block and slot; relabels: entries that get another label.
     """
 
     txn: TxnId
     kind: str
     adds: tuple[Entry, ...] = ()
     removes: tuple[Handle, ...] = ()
-    moves: tuple[tuple[Handle, BlockId, int], ...] = ()
-    blocks: tuple[BlockUpdate, ...] = ()
-    drops: tuple[BlockId, ...] = ()
+    moves: tuple[Move, ...] = ()
+    relabels: tuple[Relabel, ...] = ()
 
     def __repr__(self) -> str:
         return f"Change({self.txn.hex()}, {self.kind!r}, …)"
@@ -91,82 +106,32 @@ class AuditRow:
     adds: int
     removes: int
     moves: int
-    blocks: int
-    drops: int
+    relabels: int
     at: int
     """Seconds since 1970."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class BlockRef:
-    """Where one version of a block lies: `count` elements of `size` bytes from `offset` on in the file `path`.
-
-    A few hundred bytes when pickled; `pura.store.segments.read_block` opens it in whatever process it is called.
-    """
-
-    id: BlockId
-    version: int
-    path: str
-    count: int
-    size: int
-    offset: int
-
-
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Gallery:
-    """The active entries and blocks at one moment; immutable, and its files stay as long as it is referred to.
+    """The active entries at one moment; immutable.
 
-    generation: how many changes were committed; blocks: the current version of each; handles (n,) uint64, block_ids and
-    slots (n,) int64, norm_shares (n, width) uint8, all in the same order: by block and slot, entries without a block
-    first, oldest first among those. `files` is what keeps the files of the blocks from being removed.
+    generation: how many changes were committed; roster: the roster's digest, 32 bytes; handles (n,) uint64, block_ids,
+    slots and expires (n,) int64, masking (n, width) uint8, all in the same order: by block and slot, entries without a
+    block first, oldest first among those. touched: the generation of the gallery that was handed out before, and which
+    blocks have other entries since; None when that is not known.
     """
 
     generation: int
-    blocks: Mapping[BlockId, BlockRef]
+    roster: bytes
     handles: NDArray[np.uint64]
     block_ids: NDArray[np.int64]
     slots: NDArray[np.int64]
-    norm_shares: NDArray[np.uint8]
-    files: tuple[object, ...] = ()
+    masking: NDArray[np.uint8]
+    expires: NDArray[np.int64]
+    touched: tuple[int, frozenset[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.handles)
-
-    @cached_property
-    def _by_handle(self) -> NDArray[np.intp]:
-        return np.argsort(self.handles)
-
-    def positions(self, handles: Sequence[Handle]) -> NDArray[np.intp]:
-        """Where entries lie in the arrays, (len(handles),). Raises `UnknownEntry` when one is not there."""
-        wanted = np.array(handles, dtype=np.uint64)
-        order = self._by_handle
-        found = np.searchsorted(self.handles, wanted, sorter=order)
-        if len(wanted) and (found.max(initial=0) >= len(order) or (self.handles[order[found]] != wanted).any()):
-            raise UnknownEntry()
-        return order[found]
-
-
-def allocate(gallery: Gallery, count: int, capacity: int) -> list[tuple[BlockId, int]]:
-    """Where the next entries go: free slots of the blocks that exist, then new blocks of `capacity` slots each.
-
-    Blocks with the most room come first, so that as few as possible have to be rewritten; a new block is begun only
-    when no slot is free, so that a query never combines more blocks than it must. Raises `OutOfRange`.
-    """
-    if count < 0 or capacity < 1:
-        raise OutOfRange("a block has at least one slot")
-    taken: dict[int, set[int]] = {int(block): set() for block in gallery.blocks}
-    for block, slot in zip(gallery.block_ids.tolist(), gallery.slots.tolist(), strict=True):
-        if block != NO_BLOCK:
-            taken[block].add(slot)
-    places: list[tuple[BlockId, int]] = []
-    for block in sorted(taken, key=lambda block: (len(taken[block]), block)):
-        if len(places) >= count:
-            break
-        places += [(BlockId(block), slot) for slot in range(capacity) if slot not in taken[block]]
-    first_new = max(taken, default=-1) + 1
-    missing = max(0, count - len(places))
-    places += [(BlockId(first_new + i // capacity), i % capacity) for i in range(missing)]
-    return places[:count]
 
 
 class Store(Protocol):
@@ -204,8 +169,16 @@ class Store(Protocol):
         """What became of a change."""
         ...
 
-    def last_txn(self) -> TxnId | None:
-        """The change that was committed last."""
+    def moment(self) -> Moment:
+        """Where this gallery stands: at the change that was committed last."""
+        ...
+
+    def apart(self, there: Moment) -> None:
+        """The other server was found at another moment."""
+        ...
+
+    def together(self) -> None:
+        """The other server was found to hold the same gallery."""
         ...
 
     def audit(self) -> Iterator[AuditRow]:
@@ -214,10 +187,6 @@ class Store(Protocol):
 
     def snapshot(self) -> Gallery:
         """The gallery as it is now; the same object until the next commit."""
-        ...
-
-    def allocate(self, count: int, capacity: int) -> list[tuple[BlockId, int]]:
-        """`allocate` over the gallery as it is now."""
         ...
 
     def by_handle(self, handle: Handle) -> Entry | None:
@@ -236,8 +205,13 @@ class Store(Protocol):
         """Every entry, oldest first, in bounded memory; entries added meanwhile may or may not be among them."""
         ...
 
-    def roster(self) -> list[tuple[Handle, bytes]]:
-        """Every entry's handle and label, oldest first."""
+    def roster(self, since: int = 0) -> Changes:
+        """What has happened to the roster since a generation, 0 for none; all of it when that is too long ago, or
+        before this server's start. Digest and signature are empty when none was kept for the roster as it is now."""
+        ...
+
+    def keep_signature(self, generation: int, digest: bytes, signature: bytes) -> None:
+        """Keep S2's signature of the roster. Raises `ProtocolError` unless it is of the roster as it is now."""
         ...
 
     def count(self) -> int:

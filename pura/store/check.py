@@ -9,34 +9,36 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from pura.descriptors import exhausted
 from pura.errors import BadDataFolder
 from pura.ids import TxnId
-from pura.store import schema
-from pura.store.segments import check_segment
+from pura.store import roster, schema
+from pura.store.moments import Apart, Moment, read_apart
 
 _SHARED_SLOTS = "SELECT block, slot FROM entry WHERE block NOT NULL GROUP BY block, slot HAVING count(*) > 1"
-_LOST_BLOCKS = "SELECT DISTINCT block FROM entry WHERE block NOT NULL AND block NOT IN (SELECT id FROM block)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What was found. Prepared changes and orphaned files are left by a crash and no damage: the next start settles the
-    one with the other server and removes the other."""
+    """What was found. Prepared changes are left by a crash and no damage: the next start settles them with the other
+    server. blocks: how many have entries."""
 
     entries: int
     blocks: int
     prepared: tuple[TxnId, ...]
-    orphans: tuple[str, ...]
     problems: tuple[str, ...]
+    moment: Moment
+    apart: Apart | None
+    """The other server held another gallery when they met last."""
 
     @property
     def ok(self) -> bool:
-        """Whether a server can start on this folder."""
-        return not self.problems
+        """Whether a server can start on this folder, and work with the other one as far as is known here."""
+        return not self.problems and self.apart is None
 
 
 def check_folder(folder: Path | str) -> Report:
-    """Verify the schema, the index, every block file's checksum, and that they fit each other.
+    """Verify the schema, the database, and the roster's digest.
 
     Raises `DataFolderInUse` while a server runs, `BadDataFolder` when this is no data folder.
     """
@@ -44,14 +46,15 @@ def check_folder(folder: Path | str) -> Report:
     try:
         lock = schema.lock_folder(where)
     except OSError as error:
-        raise BadDataFolder("there is no data folder here", detail=str(error)) from None
+        raise exhausted(error) or BadDataFolder("there is no data folder here", detail=str(error)) from None
     try:
-        return _examine(where)
+        return examine(where)
     finally:
         os.close(lock)
 
 
-def _examine(folder: Path) -> Report:
+def examine(folder: Path) -> Report:
+    """The same for a folder that nobody else knows: a copy."""
     try:
         with _untouched(folder / schema.DATABASE) as db:
             if schema.read_identity(db) is None:
@@ -60,6 +63,8 @@ def _examine(folder: Path) -> Report:
     except BadDataFolder as error:
         return _unusable(str(error))
     except (sqlite3.Error, OSError) as error:
+        if busy := exhausted(error):
+            raise busy from None
         return _unusable(f"the folder cannot be read ({getattr(error, 'sqlite_errorname', type(error).__name__)})")
 
 
@@ -67,25 +72,27 @@ def _compare(db: sqlite3.Connection, folder: Path) -> Report:
     problems = []
     if db.execute("PRAGMA integrity_check(1)").fetchone() != ("ok",):
         problems.append("the index is damaged")
-    current, staged = schema.current_segments(db, folder), schema.staged_segments(db, folder)
-    for ref in current + staged:
-        try:
-            check_segment(ref)
-        except BadDataFolder as error:
-            problems.append(str(error))
     problems += [f"slot {slot} of block {block} is used twice" for block, slot in db.execute(_SHARED_SLOTS)]
-    problems += [f"entries lie in block {block}, which is not there" for (block,) in db.execute(_LOST_BLOCKS)]
+    if not roster.is_whole(db):
+        problems.append("the roster's digest does not fit the entries")
     return Report(
         entries=db.execute("SELECT count(*) FROM entry").fetchone()[0],
-        blocks=len(current),
+        blocks=db.execute("SELECT count(DISTINCT block) FROM entry").fetchone()[0],
         prepared=tuple(TxnId(txn) for (txn,) in db.execute("SELECT txn FROM prepared ORDER BY seq")),
-        orphans=tuple(os.path.basename(path) for path in schema.orphans(folder, current + staged)),
         problems=tuple(problems),
+        moment=_moment(db),
+        apart=read_apart(folder),
     )
 
 
+def _moment(db: sqlite3.Connection) -> Moment:
+    row = db.execute(schema.LAST).fetchone()
+    return Moment(0, TxnId(b"")) if row is None else Moment(row[0], TxnId(row[1]))
+
+
 def _unusable(problem: str) -> Report:
-    return Report(entries=0, blocks=0, prepared=(), orphans=(), problems=(problem,))
+    none = Moment(0, TxnId(b""))
+    return Report(entries=0, blocks=0, prepared=(), problems=(problem,), moment=none, apart=None)
 
 
 @contextlib.contextmanager

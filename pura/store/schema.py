@@ -1,10 +1,9 @@
-"""A data folder: its files, its lock, and the tables of its index.
+"""A data folder: its files, its lock, and the tables of its gallery.
 
     lock        held by the one process that uses the folder
-    gallery.db  the index, SQLite in WAL mode: entries, current blocks, committed and prepared changes
-    segments/   the blocks (pura.store.segments)
+    gallery.db  SQLite in WAL mode: entries, committed and prepared changes
 
-A prepared change lies in the tables staged_*; to commit it is to copy them, within SQLite, into `entry` and `block`.
+A prepared change lies in the tables staged_*; to commit it is to copy them, within SQLite, into `entry`.
 """
 
 from __future__ import annotations
@@ -18,74 +17,88 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from pura.descriptors import exhausted
 from pura.errors import BadDataFolder, DataFolderInUse, ParameterMismatch, StorageFull
-from pura.ids import Party
-from pura.store.base import BlockRef
-from pura.store.segments import segment_ref
+from pura.ids import Handle, Party
 
 LOCK = "lock"
 DATABASE = "gallery.db"
-SEGMENTS = "segments"
-SCHEMA = 1
+SCHEMA = 5
 
-ENTRY_COLUMNS = "handle, enrolment_id, digest, label, client, block, slot, norm_share, created, body"
+ENTRY_COLUMNS = "handle, enrolment_id, digest, label, client, block, slot, masking, created, expires, body"
 _ENTRY = """
   handle INTEGER NOT NULL, enrolment_id BLOB NOT NULL, digest BLOB NOT NULL CHECK (length(digest) = 32),
-  label BLOB NOT NULL, client TEXT NOT NULL, block INTEGER, slot INTEGER, norm_share BLOB NOT NULL,
-  created INTEGER NOT NULL, body BLOB NOT NULL, CHECK ((block IS NULL) = (slot IS NULL))"""
-_BLOCK = "version INTEGER NOT NULL, count INTEGER NOT NULL, size INTEGER NOT NULL"
+  label BLOB NOT NULL, client TEXT NOT NULL, block INTEGER, slot INTEGER, masking BLOB NOT NULL,
+  created INTEGER NOT NULL, expires INTEGER NOT NULL CHECK (expires >= 0), body BLOB NOT NULL,
+  CHECK ((block IS NULL) = (slot IS NULL))"""
+_LEAF = "leaf BLOB NOT NULL CHECK (length(leaf) = 32)"
 _OF_TXN = "txn BLOB NOT NULL REFERENCES prepared(txn) ON DELETE CASCADE"
 
 TABLES = f"""
-CREATE TABLE meta (schema INTEGER NOT NULL, role INTEGER NOT NULL, agreement BLOB NOT NULL, key_id BLOB NOT NULL,
-  block_bytes INTEGER NOT NULL);
-CREATE TABLE block (id INTEGER PRIMARY KEY, {_BLOCK});
-CREATE TABLE entry (seq INTEGER PRIMARY KEY, {_ENTRY}, UNIQUE (handle), UNIQUE (enrolment_id), UNIQUE (block, slot),
-  FOREIGN KEY (block) REFERENCES block(id));
+CREATE TABLE meta (schema INTEGER NOT NULL, role INTEGER NOT NULL, agreement BLOB NOT NULL, key_id BLOB NOT NULL);
+CREATE TABLE entry (seq INTEGER PRIMARY KEY, generation INTEGER NOT NULL, {_LEAF}, {_ENTRY}, UNIQUE (handle),
+  UNIQUE (enrolment_id), UNIQUE (block, slot));
+CREATE INDEX entry_leaf ON entry (handle, leaf);
+CREATE INDEX entry_since ON entry (generation);
+CREATE TABLE bucket (id INTEGER PRIMARY KEY, hash BLOB NOT NULL CHECK (length(hash) = 32));
+CREATE TABLE signed (generation INTEGER PRIMARY KEY, digest BLOB NOT NULL, signature BLOB NOT NULL);
 CREATE TABLE committed (generation INTEGER PRIMARY KEY, txn BLOB NOT NULL UNIQUE, kind TEXT NOT NULL,
-  adds INTEGER NOT NULL, removes INTEGER NOT NULL, moves INTEGER NOT NULL, blocks INTEGER NOT NULL,
-  drops INTEGER NOT NULL, at INTEGER NOT NULL);
+  adds INTEGER NOT NULL, removes INTEGER NOT NULL, moves INTEGER NOT NULL,
+  relabels INTEGER NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE prepared (seq INTEGER PRIMARY KEY, txn BLOB NOT NULL UNIQUE, kind TEXT NOT NULL,
   generation INTEGER NOT NULL);
-CREATE TABLE staged_entry ({_OF_TXN}, {_ENTRY}, UNIQUE (txn, handle));
+CREATE TABLE staged_entry ({_OF_TXN}, {_LEAF}, {_ENTRY}, UNIQUE (txn, handle));
 CREATE TABLE staged_remove ({_OF_TXN}, handle INTEGER NOT NULL, UNIQUE (txn, handle));
-CREATE TABLE staged_move ({_OF_TXN}, handle INTEGER NOT NULL, block INTEGER NOT NULL, slot INTEGER NOT NULL,
-  UNIQUE (txn, handle));
-CREATE TABLE staged_block ({_OF_TXN}, id INTEGER NOT NULL, {_BLOCK}, digest BLOB NOT NULL, UNIQUE (txn, id),
-  UNIQUE (id, version));
-CREATE TABLE staged_drop ({_OF_TXN}, id INTEGER NOT NULL, UNIQUE (txn, id));
+CREATE TABLE staged_move ({_OF_TXN}, handle INTEGER NOT NULL, block INTEGER NOT NULL, slot INTEGER NOT NULL, body BLOB,
+  masking BLOB, UNIQUE (txn, handle));
+CREATE TABLE staged_label ({_OF_TXN}, {_LEAF}, handle INTEGER NOT NULL, enrolment_id BLOB NOT NULL,
+  label BLOB NOT NULL, expires INTEGER NOT NULL, UNIQUE (txn, handle));
 """
 
+_NEXT = "(SELECT ifnull(max(generation), 0) + 1 FROM committed)"
+
 APPLY = (
-    # new blocks before what lies in them, slots freed before they are filled again, emptied blocks last
-    (
-        """INSERT INTO block SELECT id, version, count, size FROM staged_block WHERE txn = :txn
-           ON CONFLICT (id) DO UPDATE SET version = excluded.version, count = excluded.count, size = excluded.size""",
-        "staged_block",
-    ),
+    # slots are freed before they are filled again
     ("DELETE FROM entry WHERE handle IN (SELECT handle FROM staged_remove WHERE txn = :txn)", "staged_remove"),
     (
         "UPDATE entry SET block = NULL, slot = NULL WHERE handle IN (SELECT handle FROM staged_move WHERE txn = :txn)",
         "staged_move",
     ),
     (
-        """UPDATE entry SET block = m.block, slot = m.slot FROM staged_move AS m
-           WHERE m.txn = :txn AND m.handle = entry.handle""",
+        """UPDATE entry SET block = m.block, slot = m.slot, body = ifnull(m.body, entry.body),
+             masking = ifnull(m.masking, entry.masking)
+           FROM staged_move AS m WHERE m.txn = :txn AND m.handle = entry.handle""",
         "staged_move",
     ),
     (
-        f"""INSERT INTO entry ({ENTRY_COLUMNS}) SELECT {ENTRY_COLUMNS} FROM staged_entry WHERE txn = :txn
-            ORDER BY staged_entry.rowid""",  # noqa: S608
+        f"""INSERT INTO entry (generation, leaf, {ENTRY_COLUMNS}) SELECT {_NEXT}, leaf, {ENTRY_COLUMNS}
+            FROM staged_entry WHERE txn = :txn ORDER BY staged_entry.rowid""",  # noqa: S608
         "staged_entry",
     ),
-    ("DELETE FROM block WHERE id IN (SELECT id FROM staged_drop WHERE txn = :txn)", "staged_drop"),
+    (
+        f"""UPDATE entry SET label = l.label, leaf = l.leaf, generation = {_NEXT} FROM staged_label AS l
+            WHERE l.txn = :txn AND l.handle = entry.handle AND l.enrolment_id = entry.enrolment_id
+              AND l.expires = entry.expires""",  # noqa: S608
+        "staged_label",
+    ),
 )
 """The statements that carry out a prepared change, in order, and the table of which each touches as many rows."""
 
-RECORD = """INSERT INTO committed (txn, kind, adds, removes, moves, blocks, drops, at) SELECT txn, kind,
+LEFT = """SELECT handle FROM staged_remove WHERE txn = :txn
+  UNION ALL SELECT handle FROM staged_move WHERE txn = :txn"""
+"""Entries that are not where they were, after a change, or not there."""
+CAME = """SELECT handle FROM staged_entry WHERE txn = :txn UNION ALL SELECT handle FROM staged_move WHERE txn = :txn"""
+"""Entries that are where they were not, or as they were not."""
+
+RECORD = """INSERT INTO committed (txn, kind, adds, removes, moves, relabels, at) SELECT txn,
+  kind,
   (SELECT count(*) FROM staged_entry WHERE txn = :txn), (SELECT count(*) FROM staged_remove WHERE txn = :txn),
-  (SELECT count(*) FROM staged_move WHERE txn = :txn), (SELECT count(*) FROM staged_block WHERE txn = :txn),
-  (SELECT count(*) FROM staged_drop WHERE txn = :txn), :at FROM prepared WHERE txn = :txn"""
+  (SELECT count(*) FROM staged_move WHERE txn = :txn),
+  (SELECT count(*) FROM staged_label WHERE txn = :txn), :at FROM prepared WHERE txn = :txn"""
+
+
+LAST = "SELECT generation, txn FROM committed ORDER BY generation DESC LIMIT 1"
+"""The change that was committed last."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,15 +108,29 @@ class Identity:
     role: Party
     agreement: bytes
     key_id: bytes
-    block_bytes: int
+
+
+_MAX_INTEGER = 1 << 63
+
+
+def signed(handle: Handle) -> int:
+    """A handle as a row has it: SQLite has no unsigned 64-bit integers."""
+    return int(handle) - 2 * _MAX_INTEGER if handle >= _MAX_INTEGER else int(handle)
+
+
+def unsigned(value: int) -> Handle:
+    """The handle of a row."""
+    return Handle(value % (2 * _MAX_INTEGER))
 
 
 @contextlib.contextmanager
 def typed_errors() -> Iterator[None]:
-    """The system's and SQLite's errors as `StorageFull`, else `BadDataFolder`."""
+    """The system's and SQLite's errors as `Overloaded` or `StorageFull`, else `BadDataFolder`."""
     try:
         yield
     except sqlite3.Error as error:
+        if busy := exhausted(error):
+            raise busy from None
         name = getattr(error, "sqlite_errorname", type(error).__name__)  # never the message: it may quote a value
         if name == "SQLITE_FULL":
             raise StorageFull(detail=name) from None
@@ -111,7 +138,28 @@ def typed_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull(detail=str(error)) from None
-        raise BadDataFolder(detail=str(error)) from None
+        raise exhausted(error) or BadDataFolder(detail=str(error)) from None
+
+
+def connect(database: Path) -> sqlite3.Connection:
+    """The index; erased bytes are overwritten, and what was committed survives a crash."""
+    db = sqlite3.connect(database, isolation_level=None, check_same_thread=False, timeout=10)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON", "secure_delete = ON", "temp_store = MEMORY"):
+        db.execute(f"PRAGMA {pragma}")
+    return db
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection, *, writes: bool = True) -> Iterator[None]:
+    """All or nothing; and all that is read is of one moment."""
+    db.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # SQLite ends it itself when the disk is full
+            db.execute("ROLLBACK")
+        raise
 
 
 def lock_folder(folder: Path, flags: int = os.O_RDONLY) -> int:
@@ -136,10 +184,8 @@ def read_identity(db: sqlite3.Connection) -> Identity | None:
     rows = db.execute("SELECT schema FROM meta").fetchall() if "meta" in tables else []
     if rows != [(SCHEMA,)]:
         raise BadDataFolder("the data folder was made by a version of Pura that is not known here")
-    role, agreement, key_id, block_bytes = db.execute(
-        "SELECT role, agreement, key_id, block_bytes FROM meta"
-    ).fetchone()
-    return Identity(Party(role), agreement, key_id, block_bytes)
+    role, agreement, key_id = db.execute("SELECT role, agreement, key_id FROM meta").fetchone()
+    return Identity(Party(role), agreement, key_id)
 
 
 def compare_identity(found: Identity, wanted: Identity) -> None:
@@ -148,7 +194,6 @@ def compare_identity(found: Identity, wanted: Identity) -> None:
         "role": "for the other server",
         "key_id": "for another key",
         "agreement": "for other parameters",
-        "block_bytes": "for blocks of another length",
     }
     for field, meaning in names.items():
         if getattr(found, field) != getattr(wanted, field):
@@ -157,34 +202,18 @@ def compare_identity(found: Identity, wanted: Identity) -> None:
 
 def create_tables(db: sqlite3.Connection, identity: Identity) -> None:
     """Make an empty database a data folder's, in one transaction."""
-    row = (SCHEMA, int(identity.role), identity.agreement, identity.key_id, identity.block_bytes)
+    row = (SCHEMA, int(identity.role), identity.agreement, identity.key_id)
     db.execute("BEGIN IMMEDIATE")
     for statement in TABLES.split(";"):
         db.execute(statement)
-    db.execute("INSERT INTO meta VALUES (?, ?, ?, ?, ?)", row)
+    db.execute("INSERT INTO meta VALUES (?, ?, ?, ?)", row)
     db.execute("COMMIT")
 
 
-def current_segments(db: sqlite3.Connection, folder: Path) -> list[BlockRef]:
-    """The segments of the committed gallery."""
-    rows = db.execute("SELECT id, version, count, size FROM block ORDER BY id").fetchall()
-    return [segment_ref(folder / SEGMENTS, *row) for row in rows]
-
-
-def staged_segments(db: sqlite3.Connection, folder: Path, txn: bytes | None = None) -> list[BlockRef]:
-    """The segments of one prepared change, or of all."""
-    query = "SELECT id, version, count, size FROM staged_block WHERE txn = ifnull(?, txn) ORDER BY id"
-    return [segment_ref(folder / SEGMENTS, *row) for row in db.execute(query, (txn,)).fetchall()]
-
-
-def replaced_segments(db: sqlite3.Connection, folder: Path, txn: bytes) -> list[BlockRef]:
-    """The segments of the committed gallery that a prepared change replaces or drops."""
-    query = """SELECT id, version, count, size FROM block WHERE id IN
-      (SELECT id FROM staged_block WHERE txn = :txn UNION SELECT id FROM staged_drop WHERE txn = :txn)"""
-    return [segment_ref(folder / SEGMENTS, *row) for row in db.execute(query, {"txn": txn}).fetchall()]
-
-
-def orphans(folder: Path, known: list[BlockRef]) -> list[str]:
-    """Paths in the segment folder that no committed or prepared version stands for."""
-    expected = {ref.path for ref in known}
-    return sorted(entry.path for entry in os.scandir(folder / SEGMENTS) if entry.path not in expected)
+def sync(path: Path) -> None:
+    """Make a file's contents, or a folder's names, durable."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -60,6 +60,11 @@ class GatewayStub:
                 request_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.ForgetRequest.SerializeToString,
                 response_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.ForgetReply.FromString,
                 _registered_method=True)
+        self.Relabel = channel.unary_unary(
+                '/pura.v1.Gateway/Relabel',
+                request_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.RelabelRequest.SerializeToString,
+                response_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.RelabelReply.FromString,
+                _registered_method=True)
         self.Roster = channel.unary_stream(
                 '/pura.v1.Gateway/Roster',
                 request_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.RosterRequest.SerializeToString,
@@ -106,8 +111,14 @@ class GatewayServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Relabel(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Roster(self, request, context):
-        """The whole roster, always: asking for one label would tell the server who matched.
+        """The whole roster, or all that has changed in it: asking for one label would tell the server who matched.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,6 +157,11 @@ def add_GatewayServicer_to_server(servicer, server):
                     servicer.Forget,
                     request_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.ForgetRequest.FromString,
                     response_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.ForgetReply.SerializeToString,
+            ),
+            'Relabel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Relabel,
+                    request_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.RelabelRequest.FromString,
+                    response_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.RelabelReply.SerializeToString,
             ),
             'Roster': grpc.unary_stream_rpc_method_handler(
                     servicer.Roster,
@@ -305,6 +321,33 @@ class Gateway:
             _registered_method=True)
 
     @staticmethod
+    def Relabel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pura.v1.Gateway/Relabel',
+            pura_dot_wire_dot___pb_dot_pura__pb2.RelabelRequest.SerializeToString,
+            pura_dot_wire_dot___pb_dot_pura__pb2.RelabelReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Roster(request,
             target,
             options=(),
@@ -379,6 +422,11 @@ class PeerStub:
                 request_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.Frame.SerializeToString,
                 response_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.Frame.FromString,
                 _registered_method=True)
+        self.Epoch = channel.unary_unary(
+                '/pura.v1.Peer/Epoch',
+                request_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.EpochRequest.SerializeToString,
+                response_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.EpochReply.FromString,
+                _registered_method=True)
 
 
 class PeerServicer:
@@ -399,6 +447,13 @@ class PeerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Epoch(self, request, context):
+        """The epoch that proofs of this hour name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PeerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -411,6 +466,11 @@ def add_PeerServicer_to_server(servicer, server):
                     servicer.Session,
                     request_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.Frame.FromString,
                     response_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.Frame.SerializeToString,
+            ),
+            'Epoch': grpc.unary_unary_rpc_method_handler(
+                    servicer.Epoch,
+                    request_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.EpochRequest.FromString,
+                    response_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.EpochReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -468,6 +528,153 @@ class Peer:
             '/pura.v1.Peer/Session',
             pura_dot_wire_dot___pb_dot_pura__pb2.Frame.SerializeToString,
             pura_dot_wire_dot___pb_dot_pura__pb2.Frame.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Epoch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pura.v1.Peer/Epoch',
+            pura_dot_wire_dot___pb_dot_pura__pb2.EpochRequest.SerializeToString,
+            pura_dot_wire_dot___pb_dot_pura__pb2.EpochReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class OperatorStub:
+    """What the operator of S1 calls, on S1 and with S1's own certificate only.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Snapshot = channel.unary_unary(
+                '/pura.v1.Operator/Snapshot',
+                request_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.SnapshotReply.FromString,
+                _registered_method=True)
+        self.Unlock = channel.unary_unary(
+                '/pura.v1.Operator/Unlock',
+                request_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.UnlockRequest.SerializeToString,
+                response_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.UnlockReply.FromString,
+                _registered_method=True)
+
+
+class OperatorServicer:
+    """What the operator of S1 calls, on S1 and with S1's own certificate only.
+    """
+
+    def Snapshot(self, request, context):
+        """Both servers copy their galleries of this moment, each into a folder of its own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unlock(self, request, context):
+        """What was counted about these entries is forgotten at both servers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_OperatorServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Snapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.SnapshotRequest.FromString,
+                    response_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.SnapshotReply.SerializeToString,
+            ),
+            'Unlock': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unlock,
+                    request_deserializer=pura_dot_wire_dot___pb_dot_pura__pb2.UnlockRequest.FromString,
+                    response_serializer=pura_dot_wire_dot___pb_dot_pura__pb2.UnlockReply.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'pura.v1.Operator', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('pura.v1.Operator', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Operator:
+    """What the operator of S1 calls, on S1 and with S1's own certificate only.
+    """
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pura.v1.Operator/Snapshot',
+            pura_dot_wire_dot___pb_dot_pura__pb2.SnapshotRequest.SerializeToString,
+            pura_dot_wire_dot___pb_dot_pura__pb2.SnapshotReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unlock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pura.v1.Operator/Unlock',
+            pura_dot_wire_dot___pb_dot_pura__pb2.UnlockRequest.SerializeToString,
+            pura_dot_wire_dot___pb_dot_pura__pb2.UnlockReply.FromString,
             options,
             channel_credentials,
             insecure,
