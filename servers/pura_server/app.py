@@ -17,24 +17,39 @@ import grpc
 import grpc.aio
 
 from pura.errors import BadConfig, PeerUnavailable
-from pura.ids import Party
+from pura.ids import Engine, Fingerprint, Party
+from pura.process import keep_files_private, keep_memory_private
+from pura.transport.options import ALIVE, PATIENT
 from pura.wire._pb import pura_pb2_grpc
-from pura_server import engines, refill, tls
+from pura_server import engines, logs, moves, refill, tls
+from pura_server.audit import AuditLog
 from pura_server.calls import Calls
 from pura_server.config import ServerConfig
 from pura_server.credentials import ClientList
+from pura_server.door import Door
+from pura_server.endings import Endings
 from pura_server.engines import Parts
-from pura_server.gateway import GatewayService, own_version
+from pura_server.gateway import GatewayService, own_version, template_bytes
 from pura_server.health import Health
 from pura_server.link import CHANNEL_OPTIONS, PeerLink, State
 from pura_server.logs import configure, logger
 from pura_server.metrics import Metrics
+from pura_server.operator import OperatorService
 from pura_server.peer import PeerService
+from pura_server.published import LEAKS
 from pura_server.questions import Questions
+from pura_server.reception import Reception, sizes
+from pura_server.refusals import Refusals
+from pura_server.remade import Remade
+from pura_server.visitors import Judge, PinnedVisitors, Visitors
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LAST_CALLS_S = 1.0
 _THREADS_S = 5.0
+_GREETING_MS = 10_000
+"""From a connection's first byte to its HTTP/2 settings."""
+_HEADER_BYTES = 8192
+_UNREAD_BYTES = 1 << 16
 _EXTRA_THREADS = 4
 """Beside the questions: a change, a refill, a settling, and one to spare."""
 
@@ -47,12 +62,17 @@ def run(config: ServerConfig, *, insecure: bool = False) -> None:
         config.require_tls()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     configure(config.log.level, config.role)
-    parts = engines.prepare(config)  # before any gRPC object: workers must not see one
+    keep_files_private()
+    keep_memory_private()
     try:
-        asyncio.run(_serve(config, parts, insecure))
+        parts = engines.prepare(config)  # before any gRPC object: workers must not see one
+        try:
+            asyncio.run(_serve(config, parts, insecure))
+        finally:
+            parts.workers.close()
+            parts.store.close()
     finally:
-        parts.workers.close()
-        parts.store.close()
+        logs.flush()
 
 
 async def _serve(config: ServerConfig, parts: Parts, insecure: bool) -> None:
@@ -61,14 +81,15 @@ async def _serve(config: ServerConfig, parts: Parts, insecure: bool) -> None:
     for number in _SIGNALS:
         loop.add_signal_handler(number, stop.set)
     metrics, health = Metrics(), Health(config.role)
-    if config.tls is not None and config.peer.certificate is not None:
-        metrics.expires("own", tls.expiry(config.tls.cert))
-        metrics.expires("peer", tls.expiry(config.peer.certificate))
+    metrics.watch_dropped(logs.dropped)
+    endings, certificates = Endings(), tls.ends(config)
+    for name, at in certificates.items():
+        metrics.expires(name, at)
     side = _gateway if config.party is Party.S1 else _peer
     async with contextlib.AsyncExitStack() as stack:
         if config.metrics.listen is not None:
             stack.callback(metrics.serve(config.metrics.listen))
-        drain = await stack.enter_async_context(side(config, parts, insecure, metrics, health))
+        drain = await stack.enter_async_context(side(config, parts, insecure, metrics, health, endings))
         logger().info(
             "started",
             version=own_version(),
@@ -80,7 +101,11 @@ async def _serve(config: ServerConfig, parts: Parts, insecure: bool) -> None:
             listen=config.listen,
             entries=parts.store.count(),
         )
+        if parts.params.engine is Engine.PUBLISHED:
+            logger().warning("leaky engine", message=LEAKS)
+        watching = asyncio.ensure_future(endings.watch(certificates))
         await stop.wait()
+        watching.cancel()
         logger().info("stopping")
         await drain()
     for number in _SIGNALS:  # one more must not kill what is just ending well
@@ -94,7 +119,7 @@ Drain = Callable[[], Any]
 
 @contextlib.asynccontextmanager
 async def _gateway(
-    config: ServerConfig, parts: Parts, insecure: bool, metrics: Metrics, health: Health
+    config: ServerConfig, parts: Parts, insecure: bool, metrics: Metrics, health: Health, endings: Endings
 ) -> AsyncIterator[Drain]:
     backend = engines.gateway(parts)
     metrics.watch_levels(backend.levels)
@@ -116,21 +141,47 @@ async def _gateway(
         pool,
         changed=changed,
         diagnose=None if insecure else lambda: tls.diagnose(config),
+        lines=None if insecure else lambda port, epoch: moves.lines(config, port, epoch),
     )
     calls = Calls(metrics)
     clients = None if insecure else ClientList(config.clients_file)
-    service = GatewayService(backend, parts.pk, parts.params, link, calls, clients, questions, limits, has_room)
+    audit = _audit(config)
+    service = GatewayService(
+        backend,
+        parts.pk,
+        parts.params,
+        link,
+        calls,
+        clients,
+        questions,
+        limits,
+        parts.store,
+        has_room,
+        audit,
+        tls.ends(config),
+    )
     metrics.open.labels("question").set_function(lambda: service.asking.inside)
     metrics.open.labels("change").set_function(lambda: service.changing.inside)
-    server = _server(config, limits.message_mib << 20)
+    refusals = Refusals(metrics)
+    door = None if clients is None else _door(config, Visitors(clients, _own(config)), refusals, endings)
+    longest = sizes(template_bytes(parts.pk, parts.params), limits.batch)
+    server = _for_clients(Reception(door, refusals, limits, longest), max(longest.values()), limits.streams)
     pura_pb2_grpc.add_GatewayServicer_to_server(service, server)
+    pura_pb2_grpc.add_OperatorServicer_to_server(OperatorService(backend, link, calls, limits), server)
     await health.add_to(server)
-    _listen(server, config, insecure)
+    if door is not None:
+        metrics.open.labels("connection").set_function(lambda: door.connections)
+    _listen(server, config, door)
     await server.start()
-    busy = lambda: bool(service.asking.inside or service.changing.inside)  # noqa: E731
+    if door is not None:
+        door.open()
     tasks = [
         asyncio.ensure_future(link.run()),
-        asyncio.ensure_future(refill.keep_full(backend, link, busy, metrics)),
+        asyncio.ensure_future(
+            refill.keep_full(
+                backend, link, lambda: bool(service.asking.inside), lambda: bool(service.changing.inside), metrics
+            )
+        ),
     ]
 
     async def drain() -> None:
@@ -146,17 +197,21 @@ async def _gateway(
         yield drain
     finally:
         await server.stop(_LAST_CALLS_S)
+        if door is not None:
+            await door.close()
         for task in reversed(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await _end_threads(pool)
         backend.close()
         questions.close()
+        if audit is not None:
+            audit.close()
 
 
 @contextlib.asynccontextmanager
 async def _peer(
-    config: ServerConfig, parts: Parts, insecure: bool, metrics: Metrics, health: Health
+    config: ServerConfig, parts: Parts, insecure: bool, metrics: Metrics, health: Health, endings: Endings
 ) -> AsyncIterator[Drain]:
     backend = engines.peer(parts)
     metrics.watch_levels(backend.levels)
@@ -173,13 +228,32 @@ async def _peer(
         task.add_done_callback(pending.discard)
 
     certificate = config.peer.certificate
-    pinned = None if insecure or certificate is None else tls.pinned(certificate)
-    service = PeerService(backend, parts.params, calls, pool, pinned=pinned, sessions=limits.sessions, agreed=agreed)
-    server = _server(config, None)
+    pinned = None
+    if not insecure and certificate is not None:
+        pinned = Remade([certificate], lambda: tls.pinned(certificate))
+    audit = _audit(config)
+    refusals = Refusals(metrics)
+    door = None if pinned is None else _door(config, PinnedVisitors(pinned, _own(config)), refusals, endings)
+    service = PeerService(
+        backend,
+        parts.params,
+        calls,
+        pool,
+        shown=None if door is None else lambda context: door.visitor(context.peer()).fingerprint,
+        pinned=pinned,
+        sessions=limits.sessions,
+        agreed=agreed,
+        audit=audit,
+    )
+    if not insecure:
+        service.sessions = moves.door(config, service.admit, service.play, refusals)
+    server = _for_s1(config)
     pura_pb2_grpc.add_PeerServicer_to_server(service, server)
     await health.add_to(server)
-    _listen(server, config, insecure)
+    _listen(server, config, door)
     await server.start()
+    if door is not None:
+        door.open()
     await health.set(True)  # until a hello says otherwise
 
     async def drain() -> None:
@@ -191,9 +265,19 @@ async def _peer(
     try:
         yield drain
     finally:
+        if service.sessions is not None:
+            service.sessions.close()
         await server.stop(_LAST_CALLS_S)
+        if door is not None:
+            await door.close()
         await _end_threads(pool)
         backend.close()
+        if audit is not None:
+            audit.close()
+
+
+def _audit(config: ServerConfig) -> AuditLog | None:
+    return None if config.audit.folder is None else AuditLog(config.audit.folder, config.party)
 
 
 def _connector(config: ServerConfig, insecure: bool) -> Callable[[], grpc.aio.Channel]:
@@ -201,34 +285,65 @@ def _connector(config: ServerConfig, insecure: bool) -> Callable[[], grpc.aio.Ch
     assert address is not None
     if insecure:
         return lambda: grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-    tls.refuse_authorities(config.peer.certificate) if config.peer.certificate else None
-    credentials, name = tls.peer_credentials(config)
-    options = [*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name)]
-    return lambda: grpc.aio.secure_channel(address, credentials, options=options)
+    current = tls.remade(config, lambda: tls.peer_credentials(config))
+
+    def connect() -> grpc.aio.Channel:
+        credentials, name = current()
+        options = [*CHANNEL_OPTIONS, ("grpc.ssl_target_name_override", name)]
+        return grpc.aio.secure_channel(address, credentials, options=options)
+
+    return connect
 
 
-def _server(config: ServerConfig, message_bytes: int | None) -> grpc.aio.Server:
-    """`message_bytes`: the longest message of a client; None between the servers."""
-    options = dict(CHANNEL_OPTIONS) if message_bytes is None else {"grpc.max_receive_message_length": message_bytes}
-    options |= {
+def _own(config: ServerConfig) -> Callable[[], Fingerprint]:
+    cert = config.require_tls().cert
+    return Remade([cert], lambda: tls.fingerprint(tls.read(cert)))
+
+
+def _door(config: ServerConfig, visitors: Judge, refusals: Refusals, endings: Endings) -> Door:
+    context = tls.remade(config, lambda: tls.door_context(config))
+    context()  # what is wrong with the files is told at once
+    return Door(context, visitors, refusals, config.limits.connections, endings)
+
+
+def _for_clients(reception: Reception, longest: int, streams: int) -> grpc.aio.Server:
+    """S1's gRPC. `longest`: the longest message in bytes; `streams`: calls at once over one connection."""
+    options = {
+        **dict((*ALIVE, *PATIENT)),
+        "grpc.max_receive_message_length": longest,
+        "grpc.max_concurrent_streams": streams,
+        "grpc.max_metadata_size": _HEADER_BYTES,
+        "grpc.server_handshake_timeout_ms": _GREETING_MS,
+        "grpc.per_message_decompression": 0,  # the reception refuses it as it came
+        # what waits unread of a stream stays this small, however fast the line is
+        "grpc.http2.bdp_probe": 0,
+        "grpc.http2.lookahead_bytes": _UNREAD_BYTES,
         "grpc.so_reuseport": 0,
-        "grpc.http2.min_ping_interval_without_data_ms": 5_000,
-        "grpc.http2.min_recv_ping_interval_without_data_ms": 5_000,
-        "grpc.keepalive_permit_without_calls": 1,
-        "grpc.max_concurrent_streams": 1024,
     }
-    most = config.limits.at_once + config.limits.waiting + config.limits.changes_waiting + 256
+    return grpc.aio.server(interceptors=[reception], options=list(options.items()))
+
+
+def _for_s1(config: ServerConfig) -> grpc.aio.Server:
+    """S2's gRPC: nobody gets through the door but S1 and S2's own probe."""
+    options = {
+        **dict((*CHANNEL_OPTIONS, *PATIENT)),
+        "grpc.so_reuseport": 0,
+        "grpc.max_concurrent_streams": 1024,
+        "grpc.server_handshake_timeout_ms": _GREETING_MS,
+    }
+    most = config.limits.sessions + 256
     return grpc.aio.server(options=list(options.items()), maximum_concurrent_rpcs=most)
 
 
-def _listen(server: grpc.aio.Server, config: ServerConfig, insecure: bool) -> None:
+def _listen(server: grpc.aio.Server, config: ServerConfig, door: Door | None) -> None:
+    if door is not None:
+        door.listen(config.listen)
+        server.add_insecure_port(f"unix:{door.inner}")
+        return
     try:
-        if insecure:
-            server.add_insecure_port(config.listen)
-        else:
-            server.add_secure_port(config.listen, tls.server_credentials(config))
+        server.add_insecure_port(config.listen)
     except RuntimeError as error:
-        raise BadConfig("listen: the address cannot be used", detail=str(error)) from None
+        raise BadConfig(f"listen: the address {config.listen} cannot be used", detail=str(error)) from None
 
 
 async def _end_threads(pool: ThreadPoolExecutor) -> None:
@@ -238,5 +353,6 @@ async def _end_threads(pool: ThreadPoolExecutor) -> None:
     while any(thread.is_alive() for thread in pool._threads):
         if time.monotonic() > ends:
             logger().warning("stopped in the middle of a step")
+            logs.flush()
             os._exit(1)
         await asyncio.sleep(0.01)

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import grpc.aio
 import structlog
 
-from pura.errors import NotReady, PuraError
+from pura.descriptors import exhausted
+from pura.errors import DeviatingServer, NotAuthorised, NotReady, PuraError
 from pura.rounds import Tally
 from pura_server.logs import frames_of, logger
 from pura_server.metrics import Metrics
@@ -31,15 +32,31 @@ def _given(context: Context) -> str | None:
     return value if isinstance(value, str) and _NUMBER.fullmatch(value) else None
 
 
+def _known(method: str, unknown: Exception) -> PuraError:
+    """What the caller is told of an error that nobody named: that something is wrong. The log learns where."""
+    if busy := exhausted(unknown):
+        return busy
+    logger().error("unexpected", method=method, error=type(unknown).__name__, frames=frames_of(unknown))
+    return PuraError()
+
+
 class Call:
     """One call as it is answered: what its log line will tell."""
 
-    def __init__(self, method: str, context: Context) -> None:
+    def __init__(self, method: str, number: str | None, context: Context | None) -> None:
+        """`number`: under which logs have it, a new one if None; `context`: of a call by gRPC."""
         self.method = method
-        self.context = context
+        self.number = number or secrets.token_hex(6)
+        self._context = context
         self.tally = Tally()
         self.waited_s = 0.0
         self.notes: dict[str, object] = {}
+
+    @property
+    def context(self) -> Context:
+        """The call, as gRPC has it."""
+        assert self._context is not None
+        return self._context
 
 
 class Calls:
@@ -61,9 +78,8 @@ class Calls:
 
         `follow`: log under the number that the caller gave the operation, so that both servers' logs can be compared.
         """
-        call = Call(method, context)
-        number = _given(context) if follow else None
-        with structlog.contextvars.bound_contextvars(request=number or secrets.token_hex(6)):
+        call = Call(method, _given(context) if follow else None, context)
+        with structlog.contextvars.bound_contextvars(request=call.number):
             started = time.monotonic()
             code, error = "internal", None
             self._begin()
@@ -79,12 +95,37 @@ class Calls:
                 code = "cancelled"
                 raise
             except Exception as unknown:  # noqa: BLE001 - the caller learns that something is wrong, the log learns where
-                logger().error("unexpected", method=method, error=type(unknown).__name__, frames=frames_of(unknown))
-                error = PuraError()
+                error = _known(method, unknown)
+                code = error.code
             finally:
                 self._end()
                 self._tell(call, code, error, time.monotonic() - started)
             await refuse(context, error)
+
+    def in_thread(
+        self, method: str, number: str, loop: asyncio.AbstractEventLoop, work: Callable[[Call], object]
+    ) -> None:
+        """The same for an operation that has a thread of its own. Raises the error that the caller may be told."""
+        call = Call(method, number if _NUMBER.fullmatch(number) else None, None)
+        with structlog.contextvars.bound_contextvars(request=call.number):
+            started = time.monotonic()
+            code, error = "internal", None
+            loop.call_soon_threadsafe(self._begin)
+            try:
+                if self.draining:
+                    raise self._stopping("the server is stopping; try again")
+                work(call)
+                code = "ok"
+            except PuraError as known:
+                code, error = known.code, known
+                raise
+            except Exception as unknown:  # as above
+                error = _known(method, unknown)
+                code = error.code
+                raise error from unknown
+            finally:
+                loop.call_soon_threadsafe(self._end)
+                self._tell(call, code, error, time.monotonic() - started)
 
     def _tell(self, call: Call, code: str, error: PuraError | None, seconds: float) -> None:
         metrics = self._metrics
@@ -103,7 +144,12 @@ class Calls:
             }
         if error is not None and error.detail:
             fields["detail"] = error.detail
-        logger().info("call", **fields)
+        if isinstance(error, NotAuthorised):
+            metrics.refused.labels(error.detail.partition(":")[0] or "other").inc()
+        if isinstance(error, DeviatingServer):
+            logger().error("alarm", **fields)
+        else:
+            logger().info("call", **fields)
 
     def _begin(self) -> None:
         self._open += 1

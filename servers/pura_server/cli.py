@@ -5,67 +5,58 @@ Exit status: 0 stopped as told, or fine; 1 `check` found damage, `health` found 
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import importlib.util
 import os
-import time
+import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn, ParamSpec
+from typing import Any, NoReturn
 
 import click
 
 from pura import commands
-from pura import policy as policies
 from pura.commands import ERROR
-from pura.errors import BadConfig, PuraError
-from pura.ids import Engine, Party
-from pura.params import DEFAULT_SCALE, Metric
+from pura.crypto.keys import PUBLIC_NAME, load_public
+from pura.face import curves
+from pura.ids import GateKind
 from pura_server import config as server_config
+from pura_server.cli_access import client, group
+from pura_server.cli_audit import audit
+from pura_server.cli_collection import budget_from, budget_options, collection_from, collection_options, tell_budget
+from pura_server.cli_common import one_line_errors, path_type
+from pura_server.cli_gallery import masks, peer_copy, rebuild, restore, snapshot, unlock
+from pura_server.cli_join import ca, join, request
+from pura_server.cli_renew import renew
+from pura_server.cli_rotate import rotate
+from pura_server.cli_seal import seal
+from pura_server.lists import check_name
 
 NOT_FINE = 1
-
-_P = ParamSpec("_P")
 
 
 def main() -> NoReturn:
     """The entry point."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what the library logs is not JSON
+    if importlib.util.find_spec("fcntl") is None:  # by which a data folder is locked
+        click.echo("error: pura-server runs on Linux and macOS; clients run on Windows too [bad_config]", err=True)
+        sys.exit(ERROR)
     commands.run(cli, _crash)
 
 
 def _crash(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
     # where, but not the message: it may quote a value
-    click.echo(f"unexpected {kind.__name__}\n" + "".join(traceback.format_tb(tb)), err=True)
+    with contextlib.suppress(OSError):  # standard error may be what failed
+        click.echo(f"unexpected {kind.__name__}\n" + "".join(traceback.format_tb(tb)), err=True)
     os._exit(ERROR)
 
 
-def _one_line_errors(command: Callable[_P, None]) -> Callable[_P, None]:
-    @functools.wraps(command)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except PuraError as error:
-            click.echo(f"error: {error} [{error.code}]", err=True)
-            click.get_current_context().exit(ERROR)
-
-    return wrapped
-
-
-def _path(*, folder: bool = False) -> click.Path:
-    return click.Path(path_type=Path, dir_okay=folder, file_okay=not folder)
-
-
-_config = click.option("--config", type=_path(), required=True, help="The configuration file of S1.")
-
-
 @click.group(invoke_without_command=True, context_settings={"max_content_width": 100})
-@click.version_option(package_name="pura", prog_name="pura-server")
-@click.option("--config", type=_path(), help="Run the server of this configuration file.")
+@click.version_option(package_name="pura-match", prog_name="pura-server")
+@click.option("--config", type=path_type(), help="Run the server of this configuration file.")
 @click.option("--insecure", is_flag=True, help="No TLS; both servers and all clients on this machine only.")
 @click.pass_context
-@_one_line_errors
+@one_line_errors
 def cli(context: click.Context, config: Path | None, insecure: bool) -> None:
     """Run one of the two servers of a collection, S1 or S2, until SIGTERM.
 
@@ -81,176 +72,106 @@ def cli(context: click.Context, config: Path | None, insecure: bool) -> None:
 
 
 @cli.command()
-@click.option("--out", type=_path(folder=True), required=True, help="Where the folders ca, s1, s2 and client go.")
-@click.option("--keys", type=_path(folder=True), required=True, help="The folder that `pura keygen` wrote.")
+@click.option(
+    "--out", type=path_type(folder=True), required=True, help="Where the folders ca, s1, s2, desk and camera go."
+)
+@click.option("--keys", type=path_type(folder=True), required=True, help="The folder that `pura keygen` wrote.")
+@click.option("--collection", "called", help="The name of one of several collections: a folder of its own in OUT.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Host name or address of S1, and of S2.")
 @click.option("--s2-host", help="Host name or address of S2 if it is another.")
 @click.option("--s1-port", type=click.IntRange(1, 65535), default=7701, show_default=True)
 @click.option("--s2-port", type=click.IntRange(1, 65535), default=7702, show_default=True)
 @click.option(
-    "--engine", type=click.Choice([one.value for one in Engine]), default=Engine.PACKED.value, show_default=True
+    "--gate",
+    type=click.Choice([kind.value for kind in GateKind]),
+    default=GateKind.NONE.value,
+    show_default=True,
+    help="What whoever stands before a client's camera has to pass before anything is asked (docs/liveness.md).",
 )
-@click.option("--dimension", type=int, default=128, show_default=True, help="Length of an embedding.")
-@click.option("--scale", type=int, default=DEFAULT_SCALE, show_default=True, help="Length of a quantised unit vector.")
-@click.option(
-    "--metric", type=click.Choice([one.value for one in Metric]), default=Metric.COSINE.value, show_default=True
-)
-@click.option("--radius", type=float, default=1.0, show_default=True, help="Euclidean: the longest embedding.")
-@click.option("--sigma", type=int, default=40, show_default=True, help="Bits of statistical hiding: 40, 64 or 80.")
-@click.option(
-    "--threshold",
-    type=float,
-    help="Least cosine, or largest distance, that matches.  [default: 0.37 for sface-centred, 0.425 for sface]",
-)
-@click.option(
-    "--policy",
-    type=_path(),
-    help="Take model, scale and threshold from a file of `pura bench accuracy --write-policy`.",
-)
-@click.option("--top-k", type=int, default=1, show_default=True, help="Candidates that identify returns.")
-@click.option(
-    "--embedder", default="sface-centred", show_default=True, help="Name of the network that makes the embeddings."
-)
-@_one_line_errors
+@collection_options
+@budget_options
+@one_line_errors
 def init(
     out: Path,
     keys: Path,
+    called: str | None,
     host: str,
     s2_host: str | None,
     s1_port: int,
     s2_port: int,
-    engine: str,
-    dimension: int,
-    scale: int,
-    metric: str,
-    radius: float,
-    sigma: int,
-    threshold: float | None,
-    policy: Path | None,
-    top_k: int,
-    embedder: str,
+    gate: str,
+    questions_a_day: int | None,
+    enrolments_a_day: int,
+    **collection: Any,
 ) -> None:
-    """Make the files of a deployment: a development CA, certificates, configurations, a first client.
+    """Make the files of a deployment: a development CA, certificates, configurations, the first two clients.
 
-    Each server's folder holds all that this server needs, and nothing of the other but its certificate. Existing
-    folders are left alone.
+    Each server's folder holds all that this server needs, and nothing of the other but its certificate. The desk may do
+    everything, the camera may only ask. Existing folders are left alone. Whoever runs this sees the secrets of both
+    servers: two organisations use `request` and `join`.
     """
-    from pydantic import ValidationError
-
     from pura_server import deploy
+    from pura_server.hosts import host_of
 
-    if policy is not None:
-        if threshold is not None:
-            raise BadConfig("give either --threshold or --policy")
-        measured = policies.read(policy)
-        dimension, scale, metric, radius = measured.dimension, measured.scale, measured.metric.value, measured.radius
-        threshold, embedder = measured.threshold, measured.embedder
-    if threshold is None:
-        threshold = deploy.THRESHOLDS.get(embedder)
-        if metric != Metric.COSINE or threshold is None:
-            raise BadConfig(
-                f"--threshold is needed: only {' and '.join(deploy.THRESHOLDS)}, with cosines, have a default"
-            )
-    try:
-        collection = server_config.Collection(
-            engine=Engine(engine),
-            dimension=dimension,
-            scale=scale,
-            metric=Metric(metric),
-            radius=radius,
-            sigma=sigma,
-            threshold=threshold,
-            top_k=top_k,
-            embedder=embedder,
-        )
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = "-".join(str(part) for part in first["loc"]).replace("_", "-")
-        raise BadConfig(f"--{where}: {first['msg']}") from error
-    s1, s2, client = deploy.make(out, keys, collection, deploy.Hosts(host, s2_host or host, s1_port, s2_port))
+    hosts = deploy.Hosts(host_of(host), host_of(host if s2_host is None else s2_host, "--s2-host"), s1_port, s2_port)
+    if called is not None:
+        out = out / check_name(called)
+    chosen, said = collection_from(load_public(keys / PUBLIC_NAME).engine, **collection)
+    budget = budget_from(questions_a_day, enrolments_a_day)
+    s1, s2, desk = deploy.make(out, keys, chosen, hosts, budget, GateKind(gate))
+    click.echo(said, nl=bool(said))
     click.echo(f"{s1}\n  for the operator of S1: pura-server --config {s1}")
     click.echo(f"{s2}\n  for the operator of S2, who is somebody else: pura-server --config {s2}")
-    click.echo(f"{client}\n  for clients: PURA_CLIENT={client} pura status")
-    click.echo(f"{out / 'ca'}\n  signs certificates: keep it off the servers")
+    click.echo(f"{desk}\n  a client with all rights: PURA_CLIENT={desk} pura status")
+    click.echo(f"{out / deploy.CAMERA / desk.name}\n  a client that may only ask")
+    click.echo(f"{out / 'ca'}\n  signs certificates and makes the bundles of other clients: keep it off the servers")
+    tell_budget(budget, s1)
 
 
-@cli.group()
-def client() -> None:
-    """Who may use this collection. A change counts at once, also on a running server."""
+cli.add_command(audit)
+cli.add_command(client)
+cli.add_command(group)
+cli.add_command(request)
+cli.add_command(join)
+cli.add_command(ca)
+cli.add_command(seal)
+cli.add_command(renew)
+cli.add_command(rotate)
+cli.add_command(peer_copy)
+cli.add_command(rebuild)
+cli.add_command(snapshot)
+cli.add_command(restore)
+cli.add_command(unlock)
+cli.add_command(masks)
 
 
-@client.command("add")
-@click.argument("name")
-@_config
-@click.option("--cert", type=_path(), help="A certificate that the client has already.")
-@click.option("--ca", type=_path(folder=True), help="Or: sign a new one with this authority's ca.crt and ca.key,")
-@click.option("--out", type=_path(folder=True), help="and write NAME.crt and NAME.key into this folder.")
-@click.option("--no-enrol", is_flag=True, help="It may ask, but neither enrol nor erase.")
-@click.option("--no-ask", is_flag=True, help="It may enrol and erase, but not ask.")
-@_one_line_errors
-def client_add(
-    name: str, config: Path, cert: Path | None, ca: Path | None, out: Path | None, no_enrol: bool, no_ask: bool
-) -> None:
-    """Let a client in by its certificate."""
-    from pura_server import authority, deploy, tls
-    from pura_server.credentials import May, add_client
+@cli.command("sign-key")
+@click.argument("file", type=path_type())
+@one_line_errors
+def sign_key(file: Path) -> None:
+    """The key that S2 signs with: make FILE if it is not there, and print its public half.
 
-    settings = _s1(config)
-    may = frozenset(one for one, denied in ((May.ASK, no_ask), (May.ENROL, no_enrol)) if not denied)
-    if cert is not None and ca is None and out is None:
-        add_client(settings.clients_file, name, tls.fingerprint(tls.read(cert)), may)
-    elif cert is None and ca is not None and out is not None:
-        signer = authority.Credential(tls.read(ca / "ca.crt"), tls.read(ca / "ca.key"))
-        made = authority.issue(signer, name)
-        deploy.write(out, {f"{name}.crt": (made.cert, 0o644), f"{name}.key": (made.key, 0o600)})
-        add_client(settings.clients_file, name, tls.fingerprint(made.cert), may)
+    FILE is `keys.sign` in S2's configuration. What is printed is `peer.sign_key` in S1's and `s2_key` in client.toml.
+    """
+    from pura.crypto.rng import SystemRng
+    from pura.crypto.sign import SigningKey
+
+    if file.exists():
+        key = SigningKey.load(file)
     else:
-        raise BadConfig("give either --cert, or --ca and --out")
-    click.echo(f"{name} may {' and '.join(sorted(may)) or 'see how the servers are'}")
-
-
-@client.command("revoke")
-@click.argument("name")
-@_config
-@_one_line_errors
-def client_revoke(name: str, config: Path) -> None:
-    """Shut a client out, with all of its certificates, from the next call on."""
-    from pura_server.credentials import revoke_client
-
-    revoked = revoke_client(_s1(config).clients_file, name)
-    click.echo(f"{name}: {revoked} certificates revoked")
-
-
-@client.command("list")
-@_config
-@_one_line_errors
-def client_list(config: Path) -> None:
-    """All clients, with the head of the hash of each certificate."""
-    from pura_server.credentials import read_clients
-
-    for record in read_clients(_s1(config).clients_file):
-        state = "revoked " + _day(record.revoked) if record.revoked is not None else ",".join(sorted(record.may))
-        click.echo(f"{record.name:<24} {record.fingerprint[:16]}  since {_day(record.added)}  {state}")
-
-
-def _s1(path: Path) -> server_config.ServerConfig:
-    settings = server_config.load(path)
-    if settings.party is not Party.S1:
-        raise BadConfig("clients are known to S1 only; this is the configuration of S2")
-    return settings
-
-
-def _day(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+        key = SigningKey.new(SystemRng())
+        key.write(file)
+    click.echo(key.public.hex())
 
 
 @cli.command()
-@click.argument("folder", type=_path(folder=True))
-@_one_line_errors
-def check(folder: Path) -> None:
+@click.argument("folder", type=path_type(folder=True))
+@click.option("--config", type=path_type(), help="This server's: is identify's threshold right for so many entries?")
+@one_line_errors
+def check(folder: Path, config: Path | None) -> None:
     """Verify the data FOLDER of a server that is not running, without changing anything.
 
-    Exit status: 0 a server can start on it, 1 it is damaged.
+    Exit status: 0 a server can start on it, 1 it is damaged, or does not fit the other server's.
     """
     from pura.store.check import check_folder
 
@@ -258,19 +179,31 @@ def check(folder: Path) -> None:
     click.echo(f"{report.entries} entries, {report.blocks} blocks")
     if report.prepared:
         click.echo(f"{len(report.prepared)} changes whose outcome the two servers will settle at the next start")
-    if report.orphans:
-        click.echo(f"{len(report.orphans)} files that a crash left; the next start removes them")
+    click.echo(f"moment {report.moment}; both servers have to stand at the same")
     for problem in report.problems:
         click.echo(f"damaged: {problem}")
+    if report.apart is not None:
+        click.echo(
+            f"galleries of two different moments: the servers met with this one at {report.apart.here} and the other at"
+            f" {report.apart.there}; restore both from backups of the same moment"
+        )
+    if config is not None:
+        settings = server_config.load(config)
+        params = settings.collection.params(load_public(settings.keys.public))
+        if curves.outgrown(params, report.entries, settings.limits.fpir):
+            click.echo(
+                f"warning: of strangers more than {settings.limits.fpir:.1%} are named among {report.entries} entries: "
+                "raise identify_threshold on both servers"
+            )
     if not report.ok:
         click.get_current_context().exit(NOT_FINE)
     click.echo("fine")
 
 
 @cli.command()
-@click.option("--config", type=_path(), required=True, help="The configuration file of the server to ask.")
+@click.option("--config", type=path_type(), required=True, help="The configuration file of the server to ask.")
 @click.option("--insecure", is_flag=True, help="It runs without TLS.")
-@_one_line_errors
+@one_line_errors
 def health(config: Path, insecure: bool) -> None:
     """Is the server of this machine ready? Exit status 0 when it is, else 1. For probes."""
     from pura_server import health as server_health

@@ -3,45 +3,62 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
-from pura.crypto.encoding import RowLayout
+from pura.crypto import proof
+from pura.crypto.context import LABEL_HASH_BYTES, NO_CERTIFICATE, SALT_BYTES, NewLabel
 from pura.crypto.paillier import PublicKey
+from pura.crypto.sign import SIGNATURE_BYTES
 from pura.errors import (
+    BadProof,
     MalformedCiphertext,
     MalformedMessage,
     MaterialUsed,
+    NotAuthorised,
     NotReady,
     OutOfRange,
     PeerUnavailable,
     PuraError,
+    StaleEpoch,
     StorageFull,
     UnknownEntry,
     WrongKey,
 )
-from pura.ids import NOBODY, ClientId, Engine, EnrolmentId, Handle, RequestId
-from pura.params import PROTOCOL_VERSION, Params
+from pura.face import curves
+from pura.groups import GROUP_BYTES
+from pura.ids import NOBODY, Engine, Handle
+from pura.params import MOST_DAYS, PROTOCOL_VERSION, Params
+from pura.protocols.prepared.sizes import Sizes
+from pura.roster import Changes
 from pura.rounds import Rounds
+from pura.store.base import Store
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb import pura_pb2_grpc
-from pura_server.backend import Answer, GatewayBackend, NewEntry, Query
+from pura_server.audit import AuditLog
+from pura_server.backend import Answer, GatewayBackend, Kind, NewEntry, Query
 from pura_server.calls import Call, Calls, Context
+from pura_server.claims import Order
 from pura_server.config import Limits
-from pura_server.credentials import INSECURE_CLIENT, ClientList, May
+from pura_server.credentials import INSECURE_CLIENT, ClientList, ClientRecord, May
+from pura_server.endings import days_left
 from pura_server.limits import Admission
 from pura_server.link import PeerLink, State
+from pura_server.listing import one_page, pages
+from pura_server.outcomes import Voucher
 from pura_server.questions import REQUEST_ID_BYTES, Questions
-from pura_server.tls import caller
+from pura_server.requests import entry_of, labels_of, order_of, question_of
+from pura_server.tls import SHOWN_DIGITS, caller
 
 T = TypeVar("T")
 
 ENROLMENT_ID_BYTES = 16
 SEAL_KEY_BYTES = 32
 MAX_HANDLES = 4096
-ROSTER_PAGE = 1000
 _AGAIN_S = (0.05, 0.3)
 
 
@@ -58,8 +75,12 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         clients: ClientList | None,
         questions: Questions,
         limits: Limits,
+        store: Store,
         has_room: Callable[[], bool] = lambda: True,
+        audit: AuditLog | None = None,
+        certificates: Mapping[str, Callable[[], float]] | None = None,
     ) -> None:
+        """`certificates`: when this server's own and the pinned one end, in seconds since 1970."""
         self._backend = backend
         self._pk = pk
         self._params = params
@@ -68,17 +89,22 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         self._clients = clients
         self._questions = questions
         self._limits = limits
+        self._store = store
         self._has_room = has_room
+        self._audit = audit
+        self._certificates = certificates or {}
         self._started = time.monotonic()
         self._template_bytes = template_bytes(pk, params)
+        proven = params.engine is not Engine.PUBLISHED
+        self._proof_bytes = proof.Sizes.of(pk).proof(self._template_bytes // pk.ciphertext_bytes) if proven else 0
         self._running: set[asyncio.Future[Any]] = set()
         self.asking = Admission(limits.at_once, limits.waiting, limits.per_client)
-        self.changing = Admission(1, limits.changes_waiting)
+        self.changing = Admission(1, limits.changes_waiting, limits.changes_per_client)
 
     # --- what anybody in the list may know ------------------------------------------------------
 
     async def Info(self, request: pb.InfoRequest, context: Context) -> pb.InfoReply:
-        """The parameters of the collection; the threshold only as a part of their hash."""
+        """The parameters of the collection, and nothing of its policy but how many candidates there may be."""
 
         async def work(call: Call) -> pb.InfoReply:
             self._authenticate(call, None)
@@ -89,13 +115,13 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
                 engine=p.engine,
                 dimension=p.dimension,
                 scale=p.scale,
-                metric=p.metric,
-                radius=p.radius,
-                sigma=p.sigma,
                 n_bits=p.n_bits,
                 embedder=p.embedder,
                 top_k=p.top_k,
-                agreement=p.agreement,
+                storage=p.storage,
+                collection=self._pk.collection,
+                epoch=self._link.proof_epochs[0] if self._link.state is State.READY and self._proof_bytes else b"",
+                batch=self._limits.batch,
             )
 
         return await self._calls.answer("Info", context, work)
@@ -106,6 +132,11 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         async def work(call: Call) -> pb.StatusReply:
             self._authenticate(call, None)
             levels = dict(self._backend.levels())
+            outgrown = curves.outgrown(self._params, int(levels.get("entries", 0)), self._limits.fpir)
+            if outgrown is not None:
+                levels["outgrown"] = float(outgrown)
+            for name, ends in self._certificates.items():
+                levels[f"{name}_certificate_days"] = float(math.floor(days_left(ends(), time.time())))
             return pb.StatusReply(
                 version=own_version(),
                 peer_ready=self._link.state is State.READY,
@@ -118,23 +149,19 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         return await self._calls.answer("Status", context, work)
 
     async def Roster(self, request: pb.RosterRequest, context: Context) -> AsyncIterator[pb.RosterPage]:
-        """Every entry, in pages; or that nothing has changed since the client asked last."""
+        """What has changed since the client asked last, or every entry."""
 
-        def read() -> tuple[bytes, list[tuple[Handle, bytes]]]:
-            # the version first: a change in between makes the client ask again, and never keep an old roster
-            version = self._backend.roster_version()
-            return version, [] if version == request.known else self._backend.roster()
-
-        async def work(call: Call) -> tuple[bytes, list[tuple[Handle, bytes]]]:
+        async def work(call: Call) -> Changes:
             self._authenticate(call, None)
-            return await asyncio.to_thread(read)
+            for pause in _AGAIN_S:
+                try:
+                    return await asyncio.to_thread(self._backend.roster, request.since)
+                except NotReady:  # a change was committed, and S2's signature is on its way
+                    await asyncio.sleep(pause)
+            return await asyncio.to_thread(self._backend.roster, request.since)
 
-        version, rows = await self._calls.answer("Roster", context, work)
-        if not rows:
-            yield pb.RosterPage(version=version, unchanged=version == request.known)
-        for i in range(0, len(rows), ROSTER_PAGE):
-            entries = [pb.RosterEntry(handle=handle, label=label) for handle, label in rows[i : i + ROSTER_PAGE]]
-            yield pb.RosterPage(entries=entries, version=version)
+        for page in pages(await self._calls.answer("Roster", context, work)):
+            yield page
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -142,7 +169,7 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         """1:N over the whole gallery."""
 
         async def work(call: Call) -> pb.AnswerReply:
-            return await self._question(call, request.query, self._backend.identify)
+            return await self._question(call, request, Kind.IDENTIFY, self._backend.identify)
 
         return await self._calls.answer("Identify", context, work)
 
@@ -153,33 +180,63 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
             handles = _handles(request.handles)
             if not handles or NOBODY in handles:
                 raise UnknownEntry()
-            return await self._question(call, request.query, lambda query: self._backend.verify(query, handles))
+            begin = lambda query: self._backend.verify(query, handles)  # noqa: E731
+            return await self._question(call, request, Kind.VERIFY, begin)
 
         return await self._calls.answer("Verify", context, work)
 
-    async def _question(self, call: Call, query: pb.Query, begin: Callable[[Query], Rounds[Answer]]) -> pb.AnswerReply:
+    async def _question(
+        self,
+        call: Call,
+        request: pb.IdentifyRequest | pb.VerifyRequest,
+        kind: Kind,
+        begin: Callable[[Query], Rounds[Answer]],
+    ) -> pb.AnswerReply:
+        query, since = request.query, request.since
         client = self._authenticate(call, May.ASK)
         self._check_query(query)
-        async with self.asking.place(client):
+        async with self.asking.place(client.name):
             await self._link.ready()
-            request = RequestId(query.request_id)
-            await asyncio.to_thread(self._questions.admit, client, request)
-            asked = Query(request, query.ciphertexts, query.seal_key, query.mask)
+            self._check_epoch(query.epoch)
+            asked = question_of(query, self._certificate(call))
+            await asyncio.to_thread(self._admit, call, client, kind, asked)
             waits = time.monotonic()
             async with self.asking.turn():
                 call.waited_s = time.monotonic() - waits
                 seconds = min(self._limits.question_s, call.context.time_remaining() or self._limits.question_s)
-                answer = await _within(seconds, self._answer(call, lambda: begin(asked), seconds))
-        return pb.AnswerReply(share=answer.share, sealed=answer.sealed, opened=answer.opened)
+                try:
+                    played = self._patiently(call, lambda: self._with_changes(begin(asked), since), seconds)
+                    answer, roster = await _within(seconds, played)
+                except StaleEpoch:  # S2 began one that this server had not heard of
+                    await asyncio.to_thread(self._questions.give_back, client.name)
+                    raise
+        return pb.AnswerReply(share=answer.share, sealed=answer.sealed, opened=answer.opened, roster=roster)
 
-    async def _answer(self, call: Call, begin: Callable[[], Rounds[Answer]], seconds: float) -> Answer:
-        """Begin again when the two servers were just settling something: the client cannot ask twice."""
+    def _with_changes(self, party: Rounds[Answer], since: int) -> Rounds[tuple[Answer, pb.RosterPage | None]]:
+        """An answer, and what has changed in the roster since: whoever asks a question asks for that, too. None for a
+        client that has no roster, for what does not fit a page, and while a change is on its way."""
+        answer = yield from party
+        if since:
+            with contextlib.suppress(NotReady):
+                return answer, one_page(self._backend.roster(since))
+        return answer, None
+
+    async def _patiently(self, call: Call, begin: Callable[[], Rounds[T]], seconds: float) -> T:
+        """Begin again when the two servers were just settling something: the client cannot ask a question twice."""
         for pause in _AGAIN_S:
             try:
                 return await self._link.ask(begin(), call.tally, seconds)
             except (NotReady, MaterialUsed):
                 await asyncio.sleep(pause)
         return await self._link.ask(begin(), call.tally, seconds)
+
+    def _admit(self, call: Call, client: ClientRecord, kind: Kind, asked: Query) -> None:
+        self._questions.admit(client.name, asked.request_id)
+        self._write(call, client, kind)
+
+    def _write(self, call: Call, client: ClientRecord, kind: Kind, **more: int) -> None:
+        if self._audit is not None:
+            self._audit.write(kind, call.number, client=client.name, **more)
 
     def _check_query(self, query: pb.Query) -> None:
         """Everything that can be told from a query's lengths."""
@@ -188,11 +245,33 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
             raise MalformedMessage(f"a request id has {REQUEST_ID_BYTES} bytes")
         if len(query.ciphertexts) != self._template_bytes:
             raise MalformedCiphertext("the template does not have the length that this collection takes")
-        packed = self._params.engine is Engine.PACKED
-        if len(query.seal_key) != (SEAL_KEY_BYTES if packed else 0):
+        sealed = self._params.engine is not Engine.PUBLISHED
+        if len(query.seal_key) != (SEAL_KEY_BYTES if sealed else 0):
             raise MalformedMessage("the one-time key does not have the length that this collection takes")
-        if len(query.mask) != (0 if packed else self._pk.ciphertext_bytes):
+        if len(query.mask) != (0 if sealed else self._pk.ciphertext_bytes):
             raise MalformedCiphertext("the mask does not have the length that this collection takes")
+        self._check_claim(query.proof, query.salt)
+        self._check_signed(query.group, query.signature)
+
+    def _check_claim(self, shown: bytes, salt: bytes) -> None:
+        if len(shown) != self._proof_bytes:
+            raise BadProof(detail="length")
+        self._check_salt(salt)
+
+    def _check_salt(self, salt: bytes) -> None:
+        if len(salt) != (SALT_BYTES if self._proof_bytes else 0):
+            raise MalformedMessage("the salt does not have the length that this collection takes")
+
+    def _check_signed(self, group: bytes, signature: bytes) -> None:
+        """What the signature is worth, S2 decides: this server knows the client itself."""
+        wanted = (GROUP_BYTES, SIGNATURE_BYTES) if self._proof_bytes else (0, 0)
+        if (len(group), len(signature)) != wanted:
+            raise MalformedMessage("the signature does not have the length that this collection takes")
+
+    def _check_epoch(self, epoch: bytes) -> None:
+        """Raises `StaleEpoch` for one that S2 would refuse, as far as this server knows; that costs nothing."""
+        if self._proof_bytes and epoch not in self._link.proof_epochs:
+            raise StaleEpoch()
 
     # --- changes --------------------------------------------------------------------------------
 
@@ -202,21 +281,20 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         async def work(call: Call) -> pb.EnrollReply:
             client = self._authenticate(call, May.ENROL)
             self._check_key(request.key_id)
-            self._check_batch(request.enrolments)
-            items = [
-                NewEntry(EnrolmentId(one.enrolment_id), client, one.label, one.ciphertexts)
-                for one in request.enrolments
-            ]
-            call.notes["batch"] = len(items)
-            if not items:
+            self._check_batch(request.enrolments, request.group)
+            call.notes["batch"] = len(request.enrolments)
+            if not request.enrolments:
                 return pb.EnrollReply()
+            await self._link.ready()
+            self._check_epoch(request.epoch)
+            shown = self._certificate(call)
+            items = [entry_of(one, request.epoch, client.name, shown, request.group) for one in request.enrolments]
             if not await asyncio.to_thread(self._has_room):
                 raise StorageFull()
-            outcomes = await self._change(call, self._backend.enroll(items))
+            await asyncio.to_thread(self._write, call, client, Kind.ENROL, batch=len(items))
+            outcomes = await self._change(call, client, lambda: self._enrolling(client, items))
             call.notes["refused"] = sum(isinstance(outcome, PuraError) for outcome in outcomes)
-            return pb.EnrollReply(
-                outcomes=[_outcome(item, outcome) for item, outcome in zip(items, outcomes, strict=True)]
-            )
+            return pb.EnrollReply(outcomes=await self._vouched(call, items, outcomes))
 
         return await self._calls.answer("Enroll", context, work)
 
@@ -224,24 +302,117 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         """Erase entries; those that are not there count as erased."""
 
         async def work(call: Call) -> pb.ForgetReply:
-            self._authenticate(call, May.ENROL)
+            client = self._authenticate(call, May.ERASE)
             handles = [handle for handle in _handles(request.handles) if handle != NOBODY]
             if not handles:
                 return pb.ForgetReply()
-            call.notes["removed"] = removed = await self._change(call, self._backend.forget(handles))
-            return pb.ForgetReply(removed=removed)
+            self._check_order(request)
+            await self._link.ready()
+            self._check_epoch(request.epoch)
+            order = order_of(request, self._certificate(call))
+            await asyncio.to_thread(self._write, call, client, Kind.ERASE, batch=len(handles))
+            removed = await self._change(call, client, lambda: self._erasing(client, handles, order))
+            if isinstance(removed, PuraError):
+                raise removed
+            call.notes["removed"] = removed
+            said = await self._patiently(call, lambda: self._backend.vouch_erased(handles), self._limits.change_s)
+            return pb.ForgetReply(removed=removed, generation=said.generation, signature=said.signature)
 
         return await self._calls.answer("Forget", context, work)
 
-    async def _change(self, call: Call, party: Rounds[T]) -> T:
+    async def Relabel(self, request: pb.RelabelRequest, context: Context) -> pb.RelabelReply:
+        """Give entries other labels, all or none."""
+
+        async def work(call: Call) -> pb.RelabelReply:
+            client = self._authenticate(call, May.ENROL)
+            labels = labels_of(request)
+            if len(labels) > self._limits.batch:
+                raise OutOfRange(f"one request may give {self._limits.batch} entries other labels at most")
+            if NOBODY in (one.handle for one in labels) or any(len(one.before) != LABEL_HASH_BYTES for one in labels):
+                raise MalformedMessage("a new label names an entry, and the hash of the label that it has")
+            self._check_order(request)
+            if not labels:
+                return pb.RelabelReply()
+            await self._link.ready()
+            self._check_epoch(request.epoch)
+            order = order_of(request, self._certificate(call))
+            await asyncio.to_thread(self._write, call, client, Kind.RELABEL, batch=len(labels))
+            done = await self._change(call, client, lambda: self._relabelling(client, labels, order))
+            if isinstance(done, PuraError):
+                raise done
+            call.notes["relabelled"] = done
+            return pb.RelabelReply(relabelled=done)
+
+        return await self._calls.answer("Relabel", context, work)
+
+    def _check_order(self, request: pb.ForgetRequest | pb.RelabelRequest) -> None:
+        if self._proof_bytes and len(request.request_id) != REQUEST_ID_BYTES:
+            raise MalformedMessage(f"a request id has {REQUEST_ID_BYTES} bytes")
+        self._check_salt(request.salt)
+        self._check_signed(request.group, request.signature)
+
+    async def _vouched(
+        self, call: Call, items: Sequence[NewEntry], outcomes: Sequence[Handle | PuraError]
+    ) -> list[pb.EnrollOutcome]:
+        """The outcomes, with S2's word on each that succeeded."""
+        handles = [one for one in outcomes if not isinstance(one, PuraError)]
+        words: dict[Handle, Voucher | None] = {}
+        if handles:
+            asked = self._patiently(call, lambda: self._backend.vouch_enrolled(handles), self._limits.change_s)
+            words = dict(zip(handles, await asked, strict=True))
+        return [
+            _refused(item, one) if isinstance(one, PuraError) else _enrolled(item, one, words[one])
+            for item, one in zip(items, outcomes, strict=True)
+        ]
+
+    def _enrolling(self, client: ClientRecord, items: Sequence[NewEntry]) -> Rounds[list[Handle | PuraError]]:
+        """Enrol what the client's budget allows. What is there already was asked for again, and costs nothing."""
+        new = [i for i, item in enumerate(items) if self._store.by_enrolment_id(item.enrolment_id) is None]
+        allowed, refused = self._questions.admit_enrolments(client.name, len(new))
+        left_out = set(new[allowed:])
+        done = yield from self._backend.enroll([x for i, x in enumerate(items) if i not in left_out])
+        late = sum(isinstance(outcome, StaleEpoch) for outcome in done)
+        if late:  # S2 began an epoch meanwhile
+            self._questions.give_back_enrolments(client.name, late)
+        outcomes = iter(done)
+        return [refused if refused and i in left_out else next(outcomes) for i in range(len(items))]
+
+    def _erasing(self, client: ClientRecord, handles: Sequence[Handle], order: Order) -> Rounds[int | PuraError]:
+        """Erase entries. Raises `NotAuthorised` if the client may not erase one of them."""
+        if self._others_too(client, handles):
+            raise NotAuthorised(
+                "another client enrolled some of these; this one may erase only its own. Nothing was erased",
+                detail="may not erase-all",
+            )
+        return (yield from self._backend.forget(handles, order))
+
+    def _relabelling(self, client: ClientRecord, labels: Sequence[NewLabel], order: Order) -> Rounds[int | PuraError]:
+        """Give entries other labels. Raises `NotAuthorised` if the client may not do so with one of them."""
+        if self._others_too(client, [one.handle for one in labels]):
+            raise NotAuthorised(
+                "another client enrolled some of these; this one may rename only its own. Nothing was renamed",
+                detail="may not erase-all",
+            )
+        return (yield from self._backend.relabel(labels, order))
+
+    def _others_too(self, client: ClientRecord, handles: Sequence[Handle]) -> bool:
+        """Whether some of these are another client's, and this one may not do with them as it likes."""
+        if May.ERASE_ALL in client.may:
+            return False
+        found = (self._store.by_handle(handle) for handle in handles)
+        return any(entry is not None and entry.client != client.name for entry in found)
+
+    async def _change(self, call: Call, client: ClientRecord, begin: Callable[[], Rounds[T]]) -> T:
         """A change that was begun is carried to its end: a half one would have to be settled."""
         waits = time.monotonic()
 
+        def begins() -> None:  # changes of the background have been waited for, too
+            call.waited_s = time.monotonic() - waits
+
         async def carry_out() -> T:
-            async with self.changing.place(), self.changing.turn():
-                call.waited_s = time.monotonic() - waits
+            async with self.changing.place(client.name), self.changing.turn():
                 seconds = self._limits.change_s
-                return await _within(seconds, self._link.change(party, call.tally, seconds))
+                return await _within(seconds, self._link.change(begin(), call.tally, seconds, begins))
 
         await self._link.ready()
         running = asyncio.ensure_future(carry_out())
@@ -259,18 +430,35 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         if self._running:
             await asyncio.wait(self._running, timeout=seconds)
 
-    def _check_batch(self, enrolments: Sequence[pb.Enrolment]) -> None:
+    def _check_batch(self, enrolments: Sequence[pb.Enrolment], group: bytes) -> None:
         if len(enrolments) > self._limits.batch:
             raise OutOfRange(f"one request may enrol {self._limits.batch} at most")
         if any(len(one.enrolment_id) != ENROLMENT_ID_BYTES for one in enrolments):
             raise MalformedMessage(f"an enrolment id has {ENROLMENT_ID_BYTES} bytes")
+        for one in enrolments:
+            self._check_claim(one.proof, one.salt)
+            self._check_signed(group, one.signature)
+            if one.keep_days > (MOST_DAYS if self._proof_bytes else 0):
+                raise OutOfRange(f"an entry is kept for {MOST_DAYS} days at most, or until it is erased")
 
     # --- common ---------------------------------------------------------------------------------
 
-    def _authenticate(self, call: Call, may: May | None) -> ClientId:
-        client = INSECURE_CLIENT if self._clients is None else self._clients.find(caller(call.context), may)
-        call.notes["client"] = client
-        return client
+    def _authenticate(self, call: Call, may: May | None) -> ClientRecord:
+        if self._clients is None:
+            record = INSECURE_CLIENT
+        else:
+            shown = caller(call.context)
+            try:
+                record = self._clients.find(shown, may)
+            except NotAuthorised:
+                call.notes["certificate"] = shown[:SHOWN_DIGITS]
+                raise
+        call.notes["client"] = record.name
+        return record
+
+    def _certificate(self, call: Call) -> bytes:
+        """SHA-256 of the certificate that the caller showed; zeros where there is none."""
+        return NO_CERTIFICATE if self._clients is None else bytes.fromhex(caller(call.context))
 
     def _check_key(self, key_id: bytes) -> None:
         if key_id != self._params.key_id:
@@ -278,15 +466,16 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
 
 
 def template_bytes(pk: PublicKey, params: Params) -> int:
-    """The length of an encrypted template: row-packed, or one ciphertext a coordinate."""
-    count = RowLayout.of(params).ciphertexts if params.engine is Engine.PACKED else params.dimension
-    return count * pk.ciphertext_bytes
+    """The length of an encrypted template: in pieces, or one ciphertext a coordinate."""
+    if params.engine is Engine.PREPARED:
+        return Sizes.of(params).template_bytes
+    return params.dimension * pk.ciphertext_bytes
 
 
 def own_version() -> str:
     """The version of this installation."""
     try:
-        return version("pura")
+        return version("pura-match")
     except PackageNotFoundError:
         return "unknown"
 
@@ -306,7 +495,13 @@ def _handles(handles: Sequence[int]) -> list[Handle]:
     return [Handle(handle) for handle in handles]
 
 
-def _outcome(item: NewEntry, outcome: Handle | PuraError) -> pb.EnrollOutcome:
-    if isinstance(outcome, PuraError):
-        return pb.EnrollOutcome(enrolment_id=item.enrolment_id, error_code=outcome.code, error_message=str(outcome))
-    return pb.EnrollOutcome(enrolment_id=item.enrolment_id, handle=outcome)
+def _refused(item: NewEntry, error: PuraError) -> pb.EnrollOutcome:
+    return pb.EnrollOutcome(enrolment_id=item.enrolment_id, error_code=error.code, error_message=str(error))
+
+
+def _enrolled(item: NewEntry, handle: Handle, word: Voucher | None) -> pb.EnrollOutcome:
+    if word is None:
+        return _refused(item, UnknownEntry("the entry was erased meanwhile"))
+    return pb.EnrollOutcome(
+        enrolment_id=item.enrolment_id, handle=handle, generation=word.generation, signature=word.signature
+    )

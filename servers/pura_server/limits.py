@@ -31,7 +31,7 @@ class Admission:
         if self._inside >= self._capacity:
             raise Overloaded()
         if self._per_client is not None and self._of_client[client] >= self._per_client:
-            raise Overloaded("this client has too many questions open; wait for their answers")
+            raise Overloaded("this client has too many calls open; wait for their answers")
         self._inside += 1
         self._of_client[client] += 1
         try:

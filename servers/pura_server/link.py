@@ -19,15 +19,17 @@ import grpc
 import grpc.aio
 import structlog
 
-from pura.errors import ParameterMismatch, PeerRefused, PeerUnavailable, PuraError, WrongKey, from_code
+from pura.errors import BadDataFolder, ParameterMismatch, PeerRefused, PeerUnavailable, PuraError, WrongKey, from_code
 from pura.messages import MAX_BODY
 from pura.params import PROTOCOL_VERSION, Params
 from pura.rounds import Rounds, Tally
 from pura.transport import Line, converse, needs_stream, start
+from pura.transport.options import ALIVE, DIRECT
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import PeerStub
 from pura_server.calls import REQUEST_KEY
 from pura_server.logs import frames_of, logger
+from pura_server.moves import Lines, Stop
 from pura_server.status import BROKEN, typed
 
 if TYPE_CHECKING:
@@ -39,16 +41,16 @@ EPOCH_KEY = "pura-epoch"
 CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", MAX_BODY + 1024),
     ("grpc.max_send_message_length", MAX_BODY + 1024),
-    # a peer that is gone without a word is noticed within 15 s
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
+    *ALIVE,
+    *DIRECT,
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
     # each attempt is a connection of its own; the pauses between attempts are ours
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
 ]
+
+EPOCH_EVERY_S = 60.0
+"""How often S1 asks for S2's epoch, which lasts an hour and is accepted for another."""
 
 _HELLO_S = 10.0
 _SETTLE_S = 300.0
@@ -56,7 +58,7 @@ _LEAVE_S = 60.0
 _END_S = 5.0
 _SETTLE_WAIT_S = 10.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 3.0
-_TOLD = (ParameterMismatch, WrongKey, PeerRefused)
+_TOLD = (ParameterMismatch, WrongKey, PeerRefused, BadDataFolder)
 """Reasons why the peer is not there that a client may know."""
 
 
@@ -80,18 +82,27 @@ class PeerLink:
         *,
         changed: Callable[[State], Awaitable[None]],
         diagnose: Callable[[], PeerRefused | None] | None = None,
+        epoch_every_s: float = EPOCH_EVERY_S,
+        lines: Callable[[int, bytes], Lines] | None = None,
     ) -> None:
         """`connect` opens a channel; `changed` is told each new state; `diagnose` blocks and says whether a certificate
-        is why a connection fails."""
+        is why a connection fails; `lines`, if sessions may have connections of their own, makes these for a port of S2
+        and the greeting's epoch."""
         self._connect = connect
         self._params = params
         self._reconcile = reconcile
         self._pool = pool
         self._changed = changed
         self._diagnose = diagnose
+        self._epoch_every_s = epoch_every_s
+        self._new_lines = lines
+        self._lines: Lines | None = None
         self._channel: grpc.aio.Channel | None = None
         self._stub: PeerAsyncStub | None = None
         self._epoch = ""
+        self.proof_epochs: tuple[bytes, ...] = ()
+        """S2's epochs that a proof may name, as far as known: the current one, and the one before if it is of this
+        connection."""
         self._broken = asyncio.Event()
         self._lost: PuraError | None = None
         self._settled = asyncio.Event()
@@ -164,7 +175,12 @@ class PeerLink:
             raise typed(error) from None
         compare(pb.HelloRequest(protocol=reply.protocol, agreement=reply.agreement, key_id=reply.key_id), mine)
         self._epoch = reply.epoch.hex()
+        self.proof_epochs = (reply.proof_epoch,)
+        if reply.sessions and self._new_lines is not None:
+            self._lines = self._new_lines(reply.sessions, reply.epoch)
+            await asyncio.to_thread(self._lines.try_out)
         self._keep(self._watch(channel))
+        self._keep(self._follow(stub))
 
     async def _watch(self, channel: grpc.aio.Channel) -> None:
         """Notice that a connection broke while nobody used it."""
@@ -174,6 +190,20 @@ class PeerLink:
             state = channel.get_state()
         if channel is self._channel:
             self._lose(PeerUnavailable(detail="the connection broke"))
+
+    async def _follow(self, stub: PeerAsyncStub) -> None:
+        """Keep up with S2's epochs."""
+        while True:
+            await asyncio.sleep(self._epoch_every_s)
+            if stub is not self._stub:
+                return
+            await self._ask_epoch(stub)
+
+    async def _ask_epoch(self, stub: PeerAsyncStub) -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError):  # a connection that broke is noticed elsewhere
+            epoch = (await stub.Epoch(pb.EpochRequest(), timeout=_HELLO_S)).epoch
+            if stub is self._stub and epoch not in self.proof_epochs:
+                self.proof_epochs = (epoch, *self.proof_epochs[:1])
 
     def _lose(self, error: PuraError) -> None:
         if self._lost is None:
@@ -188,6 +218,9 @@ class PeerLink:
     def _leave(self) -> None:
         """Give a connection up. What runs over it may still come to its end: S2 may only be about to stop."""
         channel, self._channel, self._stub = self._channel, None, None
+        lines, self._lines = self._lines, None
+        if lines is not None:
+            lines.close()
         if channel is not None:
             self._keep(channel.close(_LEAVE_S))
 
@@ -219,16 +252,33 @@ class PeerLink:
     async def ask(self, party: Rounds[R], tally: Tally, seconds: float) -> R:
         """Play a party that changes nothing. Raises what it raises, `PeerUnavailable`."""
         await self.ready()
-        return await self._play(party, tally, seconds)
+        if self._lines is None:
+            return await self._play(party, tally, seconds)
+        number = structlog.contextvars.get_contextvars().get("request", "")
+        stop = Stop()
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._pool, self._lines.play, party, number, seconds, tally, stop)
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            stop()
+            while not work.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([work])
+            work.exception()
+            raise
 
-    async def change(self, party: Rounds[R], tally: Tally, seconds: float) -> R:
-        """Play a party that changes the gallery, when no other does. If it fails on the way, both servers settle before
-        anything else."""
+    async def change(
+        self, party: Rounds[R], tally: Tally, seconds: float, begins: Callable[[], None] = lambda: None
+    ) -> R:
+        """Play a party that changes the gallery, when no other does; `begins` is told when that is. If it fails on the
+        way, both servers settle before anything else."""
         while True:
             await self.ready()
             async with self._changes:
                 if self.state is not State.READY:
                     continue
+                begins()
                 try:
                     return await self._play(party, tally, seconds)
                 except BaseException:

@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
 
+from pura_server.lines import Lines
+
 FIELDS = frozenset(
     """event level time role method client request code detail message ms waited_ms rounds sent received entries batch
     refused removed version engine key_id n_bits dimension workers listen error frames logger attempt epoch
+    certificate address reason times
     """.split()  # noqa: SIM905
 )
 _LONGEST = 300
+_STDERR = 2
+_lines: Lines | None = None
 
 
 def only_known_fields(_: object, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
@@ -52,6 +56,8 @@ class _Library(logging.Handler):
 
 def configure(level: str, role: str) -> None:
     """Set up this process's logs."""
+    global _lines
+    lines = _lines = Lines(_STDERR)
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
@@ -62,13 +68,25 @@ def configure(level: str, role: str) -> None:
             structlog.processors.JSONRenderer(serializer=_dump),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(role=role)
     root = logging.getLogger()
     root.handlers[:] = [_Library()]
     root.setLevel(max(number, logging.WARNING))
+    logging.captureWarnings(True)
+
+
+def dropped() -> int:
+    """How many lines of this process's log were lost."""
+    return 0 if _lines is None else _lines.dropped
+
+
+def flush(seconds: float = 2.0) -> None:
+    """Wait until the lines so far are written, but not long: nobody may be reading."""
+    if _lines is not None:
+        _lines.flush(seconds)
 
 
 def _dump(value: object, **_: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from pura.errors import BadConfig
@@ -26,6 +26,12 @@ class Metrics:
         self.waited = Histogram(
             "pura_queue_seconds", "Time spent waiting for a turn.", ["method"], buckets=_SECONDS, registry=registry
         )
+        self.refused = Counter(
+            "pura_refused",
+            "Callers turned away, for who they are or how they call.",
+            ["reason"],
+            registry=registry,
+        )
         self.rounds = Counter("pura_peer_rounds", "Rounds between the servers.", ["method"], registry=registry)
         self.bytes = Counter(
             "pura_peer_bytes", "Bytes of messages between the servers.", ["method", "direction"], registry=registry
@@ -36,9 +42,9 @@ class Metrics:
         )
         self.peer_ready = Gauge("pura_peer_ready", "1 while the other server is there and agrees.", registry=registry)
 
-    def expires(self, certificate: str, at: float) -> None:
+    def expires(self, certificate: str, at: Callable[[], float]) -> None:
         """When this server's own certificate, or the pinned one, ends: seconds since 1970."""
-        self.certificate.labels(certificate).set(at)
+        self.certificate.labels(certificate).set_function(at)
 
     def count(self, method: str, tally: Tally) -> None:
         """What one operation exchanged with the other server."""
@@ -50,13 +56,17 @@ class Metrics:
         """Export a backend's gauges, read when somebody asks."""
         self.registry.register(_Levels(levels))
 
+    def watch_dropped(self, dropped: Callable[[], int]) -> None:
+        """Export how many lines of the log were lost."""
+        self.registry.register(_Dropped(dropped))
+
     def serve(self, address: str) -> Callable[[], None]:
         """Answer over HTTP from now on; call what is returned to stop. Raises `BadConfig` when that is impossible."""
         host, _, port = address.rpartition(":")
         try:
             server, thread = start_http_server(int(port), host.strip("[]"), self.registry)
         except OSError as error:
-            raise BadConfig("metrics.listen: the address cannot be used", detail=str(error)) from error
+            raise BadConfig(f"metrics.listen: the address {address} cannot be used", detail=str(error)) from error
 
         def stop() -> None:
             server.shutdown()
@@ -64,6 +74,14 @@ class Metrics:
             thread.join()
 
         return stop
+
+
+class _Dropped(Collector):
+    def __init__(self, dropped: Callable[[], int]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily("pura_log_lines_dropped", "Lines that could not be written.", value=self._dropped())
 
 
 class _Levels(Collector):

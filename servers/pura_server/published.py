@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from pura.crypto.context import NewLabel
 from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import Rng
 from pura.crypto.threshold import KeyShare
@@ -29,11 +30,21 @@ from pura.params import Params
 from pura.protocols.parallel import Workers
 from pura.protocols.published.identify import Entry, identify_s1, identify_s2
 from pura.protocols.published.side import VALUE_BITS, Observer, Side
-from pura.rounds import Rounds, receive, send
+from pura.roster import Changes
+from pura.rounds import Rounds, nothing, receive, send
 from pura.store import base
-from pura_server.backend import MAX_LABEL, Answer, NewEntry, Query
+from pura.store.snapshots import Taken
+from pura_server.backend import MAX_LABEL, Answer, Begins, Kind, NewEntry, Query
+from pura_server.claims import NO_ORDER, Order
+from pura_server.outcomes import Voucher, unsigned
+from pura_server.relabels import planned
 
 MAX_ENTRIES = 1 << 20
+LEAKS = (
+    "S2 sees every difference of two distances to within one or two bits; a client's ciphertexts carry no proof, so a "
+    "server together with one client reads templates and questions"
+)
+"""What a server says at every start with this engine (docs/security/published.md)."""
 REFILL_STEP = 8
 """Tuples made in one piece of offline work: 6 ms at 2048 bits."""
 
@@ -86,9 +97,34 @@ class PublishedGateway:
         """The same over the entries named. Raises `UnknownEntry` too."""
         return self._match(query, handles)
 
-    def forget(self, handles: Sequence[Handle]) -> Rounds[int]:
+    def forget(self, handles: Sequence[Handle], order: Order = NO_ORDER) -> Rounds[int | PuraError]:
         """Erase entries; how many there were. S2 takes no part."""
         return _alone(lambda: self._forget(handles))
+
+    def relabel(self, labels: Sequence[NewLabel], order: Order = NO_ORDER) -> Rounds[int | PuraError]:
+        """Give entries other labels; how many of them there are. S2 takes no part."""
+        return _alone(lambda: self._relabel(labels))
+
+    def vouch_enrolled(self, handles: Sequence[Handle]) -> Rounds[list[Voucher | None]]:
+        """S2 signs nothing."""
+        return unsigned(len(handles))
+
+    def vouch_erased(self, handles: Sequence[Handle]) -> Rounds[Voucher]:
+        """S2 signs nothing."""
+        yield from nothing()
+        return Voucher()
+
+    def snapshot(self) -> Rounds[Taken]:
+        """See `GatewayBackend.snapshot`."""
+        raise BadConfig("engine published has no snapshots: stop S1 and copy its data folder")
+
+    def unlock(self, handles: Sequence[Handle]) -> Rounds[None]:
+        """See `GatewayBackend.unlock`."""
+        raise BadConfig("engine published counts no questions")
+
+    def tidy(self) -> Rounds[object] | None:
+        """Nothing but what clients ask for."""
+        return None
 
     def refill(self) -> Rounds[None] | None:
         """A few offline tuples, or None when the pools are full. Needs no message."""
@@ -96,13 +132,9 @@ class PublishedGateway:
             return None
         return _alone(self._refill)
 
-    def roster_version(self) -> bytes:
-        """The change that was committed last."""
-        return self._store.last_txn() or b"none"
-
-    def roster(self) -> list[tuple[Handle, bytes]]:
-        """Every entry's handle and opaque label, oldest first."""
-        return self._store.roster()
+    def roster(self, since: int = 0) -> Changes:
+        """What has happened to the roster since a generation, or all of it; S2 takes no part, and signs nothing."""
+        return self._store.roster(since)
 
     def levels(self) -> Mapping[str, float]:
         """Entries, and what the offline pools hold."""
@@ -123,7 +155,8 @@ class PublishedGateway:
         template = pk.load_many(query.ciphertexts, self._side.params.dimension)
         mask = pk.load(query.mask)
         yield from send(MatchOpen(len(entries)))
-        opened = yield from identify_s1(self._side, template, entries, mask)
+        tau = self._side.params.tau_for(None if handles is None else len(entries))
+        opened = yield from identify_s1(self._side, template, entries, mask, tau)
         return Answer(opened=opened)
 
     def _enroll(self, items: Sequence[NewEntry]) -> list[Handle | PuraError]:
@@ -138,6 +171,12 @@ class PublishedGateway:
             self._commit(base.Change(self._new_txn(), "enrol", adds=tuple(new.values())))
             self._gallery += tuple(Entry(entry.handle, entry.body) for entry in new.values())
         return outcomes
+
+    def _relabel(self, labels: Sequence[NewLabel]) -> int | PuraError:
+        changes, there = planned(self._store, labels)
+        if changes:
+            self._commit(base.Change(self._new_txn(), "relabel", relabels=tuple(changes)))
+        return there
 
     def _admit(self, item: NewEntry, new: dict[EnrolmentId, base.Entry]) -> Handle:
         """The handle of an enrolment, old or new; a new one is put into `new`."""
@@ -164,7 +203,7 @@ class PublishedGateway:
             client=item.client,
             block=None,
             slot=None,
-            norm_share=b"",
+            masking=b"",
             created=int(time.time()),
         )
         return handle
@@ -218,9 +257,10 @@ class PublishedPeer:
         self._work.set()
         self._refiller.start()
 
-    def session(self) -> Rounds[None]:
-        """S2's party of one match."""
+    def session(self, begins: Begins = lambda _: None) -> Rounds[None]:
+        """S2's party of one match, of all entries or of those that somebody named."""
         asked = yield from receive(MatchOpen)
+        begins(Kind.MATCH)
         if asked.entries > MAX_ENTRIES:
             raise ProtocolError(detail="number of entries")
         try:
@@ -234,6 +274,10 @@ class PublishedPeer:
 
     def connected(self) -> None:
         """Nothing is shared with S1 in memory."""
+
+    def epoch(self) -> bytes:
+        """There are no proofs."""
+        return b""
 
     def close(self) -> None:
         """Stop refilling and end the workers."""

@@ -22,8 +22,12 @@ _STATUS: dict[type[PuraError], grpc.StatusCode] = {
     errors.InvalidTemplate: _S.INVALID_ARGUMENT,
     errors.UnknownEntry: _S.NOT_FOUND,
     errors.EnrolmentConflict: _S.ALREADY_EXISTS,
+    errors.LabelConflict: _S.FAILED_PRECONDITION,
     errors.Replayed: _S.ALREADY_EXISTS,
+    errors.BadProof: _S.INVALID_ARGUMENT,
+    errors.StaleEpoch: _S.FAILED_PRECONDITION,
     errors.ParameterMismatch: _S.FAILED_PRECONDITION,
+    errors.DeviatingServer: _S.FAILED_PRECONDITION,
     errors.PeerRefused: _S.FAILED_PRECONDITION,
     errors.BadDataFolder: _S.FAILED_PRECONDITION,
     errors.PeerUnavailable: _S.UNAVAILABLE,
@@ -52,7 +56,7 @@ async def refuse(context: grpc.aio.ServicerContext[object, object], error: PuraE
 
 def typed(error: Exception) -> PuraError:
     """The error that the other server named in its trailing metadata; by the status when it named none."""
-    if not isinstance(error, grpc.aio.AioRpcError):
+    if not isinstance(error, grpc.aio.AioRpcError | grpc.Call):  # asyncio's or the other kind
         return PeerUnavailable(detail=type(error).__name__)
     for key, value in error.trailing_metadata() or ():
         if key == CODE_KEY:
