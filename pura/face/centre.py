@@ -88,7 +88,13 @@ def write(path: Path, means: Sequence[Mean]) -> None:
     """A TOML file. Raises `WouldOverwrite`, `StorageFull`."""
     lines = ["# Means of unit embeddings; what lies along them is taken out of every embedding: docs/face.md"]
     for mean in means:
-        lines += ["", "[[mean]]", f"of = {json.dumps(mean.of)}", f"photos = {mean.photos}", "numbers = ["]
+        lines += [
+            "",
+            "[[mean]]",
+            f"of = {json.dumps(_printable(mean.of), ensure_ascii=False)}",
+            f"photos = {mean.photos}",
+            "numbers = [",
+        ]
         lines += [*(f"  {value:.6f}," for value in mean.numbers), "]"]
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -97,6 +103,11 @@ def write(path: Path, means: Sequence[Mean]) -> None:
         raise WouldOverwrite(f"{path} exists already; nothing was changed") from error
     except OSError as error:
         raise StorageFull(f"{path} could not be written", detail=str(error)) from error
+
+
+def _printable(name: str) -> str:
+    """A folder's name as TOML can have it: bytes that are no UTF-8, and what JSON writes differently, replaced."""
+    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def basis(means: Sequence[Mean]) -> Basis:

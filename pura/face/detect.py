@@ -22,6 +22,11 @@ WIDE = 1.5
 """Its surroundings, in lengths of its box. 19 ms a face; twice the length takes 42 and gains nothing."""
 LEVEL = 3.0
 """Degrees; a head that is tilted by more is turned upright and looked at again."""
+CLEARLY = 0.02
+"""By how much the score of a face must rise for its picture to be turned. On 76 photos, each in four positions, the
+score of the upright one was the highest by 0.034 at least."""
+SURE = 0.92
+"""A face found with this score is upright: those that lay or stood on their heads had 0.88 at most."""
 SIDES = (640, 1600)
 """YuNet finds faces of 10 to about 300 pixels: large pictures are searched shrunk to the first size and, when nothing
 is found, once more at the second, where small faces show."""
@@ -74,6 +79,32 @@ class Detector:
                 break
         return sorted(faces, key=lambda face: face.side, reverse=True)
 
+    def find_all(self, image: Pixels) -> list[Face]:
+        """All faces, largest first, small ones beside large ones: what either size of search finds."""
+        faces = self.find(image)
+        longest = max(image.shape[:2])
+        if longest > SIDES[0]:
+            more = self._find(image, min(1.0, SIDES[1] / longest))
+            faces += [one for one in more if all(one.distance(known) > known.side / 2 for known in faces)]
+        return sorted(faces, key=lambda face: face.side, reverse=True)
+
+    def quarter_turns(self, image: Pixels, face: Face) -> int:
+        """By how many quarter turns, counterclockwise, the picture must be turned for this face to be upright.
+
+        YuNet finds many faces that lie on the side or are upside down, with landmarks that are those of no face; but it
+        is surer of upright ones.
+        """
+        if face.score >= SURE:
+            return 0
+        scores = []
+        for quarter in range(4):
+            around, _ = _surroundings(image, face, 90.0 * quarter)
+            middle = Face((0.0, 0.0, *around.shape[1::-1]), face.landmarks, 0.0)
+            near = [one for one in self._find(around, 1.0) if one.distance(middle) < REFINED / 2]
+            scores.append(max((one.score for one in near), default=0.0))
+        best = int(np.argmax(scores))
+        return best if scores[best] > scores[0] + CLEARLY else 0
+
     def refine(self, image: Pixels, face: Face) -> Face:
         """The same face with exact landmarks: found again in its surroundings, enlarged so that it is 224 pixels wide,
         and once or twice more turned upright while it is found tilted.
@@ -96,6 +127,8 @@ class Detector:
         return dataclasses.replace(face, landmarks=landmarks)
 
     def _find(self, image: Pixels, scale: float) -> list[Face]:
+        if min(image.shape[:2]) * scale < 1:
+            return []  # a line, in which no face can be
         shrunk = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
         height, width = shrunk.shape[:2]
         with self._lock:

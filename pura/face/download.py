@@ -40,9 +40,12 @@ class Wheel:
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: $PURA_CACHE, or the user's cache."""
+    """Where fetched files are kept: $PURA_CACHE, or the user's cache. Raises `DownloadFailed`."""
     named = os.environ.get(CACHE_ENV)
-    return Path(named) if named else Path(platformdirs.user_cache_dir("pura"))
+    try:
+        return Path(named) if named else Path(platformdirs.user_cache_dir("pura"))
+    except (RuntimeError, KeyError) as error:  # neither $HOME nor an entry for this user
+        raise DownloadFailed(f"this user has no home folder; name one for what is fetched by ${CACHE_ENV}") from error
 
 
 def sha256_of(path: Path) -> str:

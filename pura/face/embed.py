@@ -24,7 +24,8 @@ class _Network(Protocol):
 
 
 class Embedder:
-    """A network by its `spec`, from the ONNX file at `path`; centred if the specification has a centre.
+    """A network by its `spec`, from the ONNX file at `path`; with mirror images and centred if the specification says
+    so.
 
     Raises `BadWeights` for a file that is not what the specification says.
     """
@@ -36,10 +37,17 @@ class Embedder:
 
     def embed_aligned(self, batch: NDArray[np.uint8]) -> Embeddings:
         """Embeddings (n, D) of aligned crops (n, size, size, 3), RGB. Raises `BadWeights` when the network does not
-        take or give what its specification says, and `BadEmbedding` when one cannot be centred."""
+        take or give what its specification says, and `BadEmbedding` when one has no length or cannot be centred."""
         spec = self.spec
         if batch.ndim != 4 or batch.shape[1:] != (spec.input_size, spec.input_size, 3):
             raise ValueError(f"aligned faces must be {spec.input_size} x {spec.input_size} x 3")
+        out = self._network(batch)
+        if spec.mirror:
+            out = (centre.unit(out) + centre.unit(self._network(batch[:, :, ::-1]))).astype(np.float32)
+        return centre.centred(out, self._common).astype(np.float32) if len(self._common) else out
+
+    def _network(self, batch: NDArray[np.uint8]) -> Embeddings:
+        spec = self.spec
         x = batch.astype(np.float32)
         if spec.channels == "bgr":
             x = x[..., ::-1]
@@ -52,7 +60,7 @@ class Embedder:
             if part.reshape(len(part), -1).shape != out[i : i + BATCH].shape:
                 raise BadWeights(f"the network {spec.name} does not give {spec.dimension} numbers a face")
             out[i : i + BATCH] = part.reshape(len(part), -1)
-        return centre.centred(out, self._common).astype(np.float32) if len(self._common) else out
+        return out
 
 
 class _OpenCv:

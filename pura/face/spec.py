@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pura import settings
 from pura.errors import ParameterMismatch
-from pura.params import Metric, Params
+from pura.params import Params
 
 CENTRED = "sface-centred"
+MIRRORED = "sface-mirrored"
 SFACE_SHA256 = "0ba9fbfa01b5270c96627c4ef784da859931e02f04419c829e83484087c34e79"
 
 
@@ -25,7 +26,7 @@ class Runtime(StrEnum):
 
 
 class EmbedderSpec(BaseModel):
-    """An embedding network and how it wants its input.
+    """An embedding network, whose embeddings are compared by cosines, and how it wants its input.
 
     The network takes a batch of aligned faces, `input_size` pixels square (112: the usual ArcFace crop; other sizes
     scale the template), each value (v - mean) / std for v in 0..255, and gives `dimension` floats for each.
@@ -45,36 +46,36 @@ class EmbedderSpec(BaseModel):
     layout: Literal["nchw", "nhwc"] = "nchw"
     mean: float = 0.0
     std: float = Field(default=1.0, gt=0)
-    metric: Metric = Metric.COSINE
     runtime: Runtime = Runtime.ONNXRUNTIME
+    mirror: bool = False
+    """Whether a face and its mirror image are both embedded, and their mean taken."""
+    agreement: float = Field(default=0.25, ge=-1, le=1)
+    """Of several photos of one person: the least cosine of each with half of the others (docs/accuracy.md)."""
     # neither is in the repr, by which benchmarks name what they keep: embeddings without a centre stay known
     centre: Path | None = Field(default=None, repr=False)
-    """A file that `pura centre` wrote: what is taken out of every embedding. Cosine only."""
+    """A file that `pura centre` wrote: what is taken out of every embedding."""
     centre_sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$", repr=False)
 
     @model_validator(mode="after")
     def _check_centre(self) -> EmbedderSpec:
-        if self.centre is not None and self.metric is not Metric.COSINE:
-            raise ValueError("only embeddings that are compared by cosines can be centred")
-        if self.centre is None and (self.centre_sha256 is not None or self.name == CENTRED):
+        if self.centre is None and (self.centre_sha256 is not None or self.name in (CENTRED, MIRRORED)):
             raise ValueError("the centre is missing")
         return self
 
     def check(self, params: Params) -> None:
         """Raises `ParameterMismatch` when a collection was made for another model."""
-        ours = (self.name, self.dimension, self.metric)
-        if ours != (params.embedder, params.dimension, params.metric):
+        if (self.name, self.dimension) != (params.embedder, params.dimension):
             raise ParameterMismatch(
-                f"the collection takes {params.dimension} numbers of the embedder {params.embedder!r} "
-                f"({params.metric}), this client has {self.dimension} of {self.name!r} ({self.metric})"
+                f"the collection takes {params.dimension} numbers of the embedder {params.embedder!r}, "
+                f"this client has {self.dimension} of {self.name!r}"
             )
 
 
 class DetectorSpec(BaseModel):
     """The YuNet file, when it is not to be fetched, and which faces are refused.
 
-    min_face: pixels of the shorter side of the face's box; min_sharpness: see `pura.face.align.sharpness`. The defaults
-    were measured: docs/face.md.
+    min_face: pixels of the shorter side of the face's box; min_sharpness: see `pura.face.align.sharpness`; max_turn:
+    see `pura.face.found.turn_of`. The defaults were measured: docs/face.md.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,6 +84,7 @@ class DetectorSpec(BaseModel):
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     min_face: float = Field(default=30.0, ge=0)
     min_sharpness: float = Field(default=0.04, ge=0)
+    max_turn: float = Field(default=2.2, ge=0)
 
 
 SFACE = EmbedderSpec(name="sface", sha256=SFACE_SHA256, dimension=128, runtime=Runtime.OPENCV)
@@ -98,7 +100,10 @@ SFACE_CENTRED = EmbedderSpec(
 )
 """The same network, without what the faces of LFW (DevTrain) have in common, and those of ORL."""
 
-BUILT_IN = {spec.name: spec for spec in (SFACE, SFACE_CENTRED)}
+SFACE_MIRRORED = SFACE_CENTRED.model_copy(update={"name": MIRRORED, "mirror": True})
+"""The same, each face with its mirror image: what new collections have."""
+
+BUILT_IN = {spec.name: spec for spec in (SFACE, SFACE_CENTRED, SFACE_MIRRORED)}
 
 
 def for_collection(configured: EmbedderSpec | None, params: Params) -> EmbedderSpec:
