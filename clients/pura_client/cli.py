@@ -5,43 +5,67 @@ Exit status: 0 match or done, 1 no match (enroll-dir: some photos were left out;
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import datetime
 import importlib.metadata
 import json
-import os
-import sys
-import traceback
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn, ParamSpec
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from pura import commands
 from pura.commands import ERROR
-from pura.crypto.keys import PUBLIC_NAME, SHARE_NAMES, write_keys
+from pura.crypto import vault
+from pura.crypto.keys import PUBLIC_NAME, SHARE_NAMES, load_public, write_keys
 from pura.crypto.paillier import DEFAULT_BITS, STRENGTHS
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import generate
 from pura.errors import (
     FaceTooBlurred,
     FaceTooSmall,
+    FaceTurned,
     NoFace,
-    PuraError,
     SeveralFaces,
+    UnknownEntry,
     UnreadableImage,
     WouldOverwrite,
 )
-from pura.ids import Engine, Party
+from pura.files import PRIVATE, write_new
+from pura.ids import Engine, Handle, Party
+from pura.params import MOST_DAYS
+from pura.vaults import HOW, TYPED, sealing
+from pura_client import ceremony, folders
 from pura_client import config as client_config
-from pura_client.session import Client, Decision, Enrolled, connect
+from pura_client import listing as rosters
+from pura_client.answers import Decision
+from pura_client.cli_common import answers, connected, crash, show
+from pura_client.cli_common import largest as largest_option
+from pura_client.cli_identify import identify
+from pura_client.cli_import import import_embeddings
+from pura_client.cli_join import client_join, client_request, label_key
+from pura_client.cli_watch import watch
+from pura_client.enrolling import Enrolment
+from pura_client.labels import normalise
+from pura_client.session import Client, Forgotten, connect
+from pura_client.telling import Telling
 
 NO_MATCH = 1
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".webp", ".tif", ".tiff"})
+OUTGROWN = (
+    "warning: the gallery has outgrown identify's threshold: too many strangers are named; raise identify_threshold on "
+    "both servers (docs/accuracy.md)"
+)
+SOON_DAYS = 30
+CERTIFICATES = {"S1": "own", "S2": "peer", "this client": "client"}
+"""Whose certificates `status` tells of, and what the servers call them."""
+_LOOK_S = 0.2
+OTHER_KEYS = "(by a client with another label key)"
 
 _P = ParamSpec("_P")
 _err = Console(stderr=True)
@@ -49,54 +73,27 @@ _err = Console(stderr=True)
 
 def main() -> NoReturn:
     """The entry point. Whatever goes wrong ends with 2, never with 1, which would read as "no match"."""
-    commands.run(cli, _crash)
+    commands.run(cli, crash)
 
 
-def _crash(kind: type[BaseException], error: BaseException, tb: TracebackType | None) -> None:
-    traceback.print_exception(kind, error, tb)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(ERROR)  # the interpreter itself would end with 1
-
-
-def _answers(command: Callable[_P, None]) -> Callable[_P, None]:
-    """Adds --json, and turns typed errors into one line with their code and exit status 2."""
-
-    @click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
-    @functools.wraps(command)
-    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except PuraError as error:
-            if kwargs["as_json"]:
-                click.echo(json.dumps({"error": error.code, "message": str(error)}))
-            else:
-                click.echo(f"error: {error} [{error.code}]", err=True)
-            click.get_current_context().exit(ERROR)
-
-    return wrapped
-
-
-def _connected(command: Callable[_P, None]) -> Callable[_P, None]:
-    """Adds --config and --insecure on top of `_answers`."""
-    command = click.option("--insecure", is_flag=True, help="No TLS; for a server on this machine only.")(command)
-    command = click.option(
-        "--config",
-        type=click.Path(path_type=Path, dir_okay=False),
-        envvar=client_config.ENV,
-        default=client_config.DEFAULT_PATH,
-        show_default=True,
-        help=f"The client's configuration; also by ${client_config.ENV}.",
-    )(command)
-    return _answers(command)
-
-
-_largest = click.option("--largest", is_flag=True, help="Take the largest face when there are several.")
+_days = click.option(
+    "--days", type=click.IntRange(1, MOST_DAYS), help="Both servers erase it after so many days; else by their policy."
+)
 _photo = click.argument("photo", type=click.Path(path_type=Path))
 
 
-def _show(as_json: bool, body: dict[str, Any], *lines: str) -> None:
-    click.echo(json.dumps(body) if as_json else "\n".join(lines))
+class _Handle(click.ParamType[Handle]):
+    """An entry, as it is shown: 16 hexadecimal digits."""
+
+    name = "handle"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Handle:
+        if isinstance(value, str) and re.fullmatch("[0-9a-fA-F]{16}", value):
+            return Handle(int(value, 16))
+        self.fail("an entry is named by 16 hexadecimal digits", param, ctx)
+
+
+HANDLE = _Handle()
 
 
 class _Group(click.Group):
@@ -119,13 +116,21 @@ def _points() -> importlib.metadata.EntryPoints:
 
 
 @click.group(cls=_Group, context_settings={"max_content_width": 100})
-@click.version_option(package_name="pura", prog_name="pura")
+@click.version_option(package_name="pura-match", prog_name="pura")
 def cli() -> None:
     """Recognise faces that no server ever sees.
 
     Photos are embedded and encrypted on this machine; two servers that do not trust each other match what they cannot
     read. Exit status: 0 match or done, 1 no match, 2 error.
     """
+
+
+cli.add_command(client_request)
+cli.add_command(client_join)
+cli.add_command(label_key)
+cli.add_command(identify)
+cli.add_command(import_embeddings)
+cli.add_command(watch)
 
 
 @cli.command()
@@ -137,35 +142,76 @@ def cli() -> None:
     show_default=True,
     help="Length of the modulus.",
 )
-@_answers
-def keygen(out: Path, bits: str, as_json: bool) -> None:
+@click.option(
+    "--engine",
+    type=click.Choice([one.value for one in Engine]),
+    default=Engine.PREPARED.value,
+    show_default=True,
+    help="What the keys are for. The protocols of engine published leak: for measurements only.",
+)
+@click.option("--seal-s1", metavar="HOW", help=f"Seal the share of S1: {HOW}.")
+@click.option("--seal-s2", metavar="HOW", help="The same for S2: each operator has a secret of its own.")
+@click.option(
+    "--like",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The public key of a collection that is to have other keys: `pura-server rotate`.",
+)
+@answers
+def keygen(
+    out: Path, bits: str, engine: str, seal_s1: str | None, seal_s2: str | None, like: Path | None, as_json: bool
+) -> None:
     """Make the keys of a collection: once, offline, on a machine you trust.
 
-    Writes one public file and one share for each server, and never the factors. Existing files are left alone.
+    Writes one public file and one share for each server, and never the factors; and ceremony.txt, a page to print and
+    sign, with the fingerprint of each file. Existing files are left alone.
     """
-    for name in (PUBLIC_NAME, *SHARE_NAMES.values()):
+    for name in (PUBLIC_NAME, *SHARE_NAMES.values(), ceremony.NAME):
         if (out / name).exists():
             raise WouldOverwrite(f"{name} exists already in {out}; nothing was changed")
-    with _err.status(f"making a key of {bits} bits (some seconds)"):
-        keys = generate(int(bits), SystemRng())
-        public, s1, s2 = write_keys(keys, out)
+    collection = None
+    if like is not None:
+        old = load_public(like)
+        engine, collection = old.engine.value, old.collection
+    how = {Party.S1: seal_s1, Party.S2: seal_s2}
+    sealed = {party: sealing(how[party], f"{SHARE_NAMES[party]}, of its operator alone") for party in Party}
+    telling = _err.status(f"making a key of {bits} bits (some seconds)")
+    with contextlib.nullcontext() if TYPED in how.values() else telling:  # which would write over the question
+        keys = generate(int(bits), SystemRng(), Engine(engine), collection)
+        public, s1, s2 = write_keys(keys, out, sealed)
+        page = ceremony.write(out, keys.public, (public, s1, s2))
     key_id = keys.public.key_id.hex()
-    files = {"public": str(public), "s1": str(s1), "s2": str(s2)}
-    _show(
+    files = {"public": str(public), "s1": str(s1), "s2": str(s2), "page": str(page)}
+    show(
         as_json,
-        {"key_id": key_id, "bits": int(bits), "files": files},
-        f"key {key_id}, {bits} bits",
+        {
+            "key_id": key_id,
+            "bits": int(bits),
+            "engine": engine,
+            "collection": keys.public.collection.hex(),
+            "files": files,
+        },
+        f"key {key_id}, {bits} bits, engine {engine}",
         f"  {public}  copy it to both servers and to every client; it is no secret",
         f"  {s1}   bring it to the operator of {Party.S1.name}, and to nobody else; then delete it here",
         f"  {s2}   bring it to the operator of {Party.S2.name}, and to nobody else; then delete it here",
-        "Whoever holds both shares can read everything. If a share is lost, everybody must be enrolled again.",
+        f"  {page}  print it; both operators and a witness sign it",
+        "Whoever holds both shares can read everything. If a share is lost, a new ceremony (--like) makes others.",
     )
+
+
+@cli.command("fingerprint")
+@click.argument("files", type=click.Path(path_type=Path, dir_okay=False), nargs=-1, required=True, metavar="FILE...")
+@answers
+def fingerprint(files: tuple[Path, ...], as_json: bool) -> None:
+    """The fingerprint of each FILE, as the page of the ceremony has it."""
+    found = {str(path): vault.fingerprint(ceremony.contents(path)) for path in files}
+    show(as_json, found, *(f"{name}\n  {digits}" for name, digits in found.items()))
 
 
 @cli.command()
 @click.option(
     "--photos",
-    "folders",
+    "populations",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     multiple=True,
@@ -177,9 +223,9 @@ def keygen(out: Path, bits: str, as_json: bool) -> None:
     type=click.Path(path_type=Path, dir_okay=False),
     help="TOML file with the tables [embedder] and [detector]; SFace if there is none.",
 )
-@_largest
-@_answers
-def centre(folders: tuple[Path, ...], out: Path, embedder: Path | None, largest: bool, as_json: bool) -> None:
+@largest_option
+@answers
+def centre(populations: tuple[Path, ...], out: Path, embedder: Path | None, largest: bool, as_json: bool) -> None:
     """Measure what the embeddings of many people have in common, to be taken out of every embedding.
 
     The file is the `centre` of an embedder (docs/face.md). Take at least some hundred photos of many people like those
@@ -195,12 +241,14 @@ def centre(folders: tuple[Path, ...], out: Path, embedder: Path | None, largest:
     faces = FacePipeline((spec or SFACE).model_copy(update={"centre": None, "centre_sha256": None}), detector)
     faces.load()
     means, left_out = [], 0
-    for folder in folders:
+    for folder in populations:
+        inside = folders.look(folder)
+        left_out += len(inside.left_out)
         found = []
-        for photo, _ in photos_in(folder):
+        for photo, _ in inside.photos:
             try:
                 found.append(faces.embed(photo, largest=largest))
-            except (UnreadableImage, NoFace, SeveralFaces, FaceTooSmall, FaceTooBlurred):
+            except (UnreadableImage, NoFace, SeveralFaces, FaceTooSmall, FaceTooBlurred, FaceTurned):
                 left_out += 1
         if not found:
             raise NoFace(f"no photo in {folder} can be used")
@@ -211,93 +259,79 @@ def centre(folders: tuple[Path, ...], out: Path, embedder: Path | None, largest:
     lines = [f"{out}: the centre of {photos} photos; {left_out} left out"]
     if min(mean.photos for mean in means) < centres.FEW:
         lines.append(f"with fewer than {centres.FEW} photos of a population it is much of each of them: take more")
-    _show(as_json, {"centre": str(out), "photos": photos, "left_out": left_out}, *lines)
+    show(as_json, {"centre": str(out), "photos": photos, "left_out": left_out}, *lines)
 
 
 @cli.command()
-@_photo
+@click.argument("photos", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PHOTO...")
 @click.option("--label", required=True, help="Who this is.")
-@_largest
-@_connected
-def enroll(photo: Path, label: str, largest: bool, config: Path, insecure: bool, as_json: bool) -> None:
-    """Enrol one PHOTO under a label. A label may have several photos."""
+@_days
+@largest_option
+@connected
+def enroll(
+    photos: tuple[Path, ...], label: str, days: int | None, largest: bool, config: Path, insecure: bool, as_json: bool
+) -> None:
+    """Enrol one person under a label. Of several PHOTOS one template is made, their mean, which is better than any of
+    them; photos that do not show one person are refused and named. The same photos again are the same entry.
+
+    A label may have several entries, but each is one more that a stranger can look like.
+    """
     with connect(config, insecure=insecure) as client:
-        handle = client.enroll(photo, label, largest=largest)
-    _show(as_json, {"enrolled": label, "entry": f"{handle:016x}"}, f"enrolled {label} (entry {handle:016x})")
+        (outcome,) = client.enroll_many([Enrolment(photos, label, keep_days=days or 0)], largest=largest, strict=True)
+    if outcome.error is not None:
+        raise outcome.error
+    entry = f"{outcome.handle:016x}"
+    said = f"{label} is enrolled already" if outcome.already else f"enrolled {label}"
+    mean = f", the mean of {len(photos)} photos" if len(photos) > 1 else ""
+    body = {"enrolled": label, "entry": entry, "already": outcome.already, "photos": len(photos)}
+    show(as_json, body, f"{said} (entry {entry}{mean})")
 
 
 @cli.command("enroll-dir")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-@_largest
-@_connected
-def enroll_dir(folder: Path, largest: bool, config: Path, insecure: bool, as_json: bool) -> None:
-    """Enrol all photos in FOLDER.
+@click.option("--separate", is_flag=True, help="An entry for each photo, not one for each person.")
+@click.option("--add", is_flag=True, help="Another entry, too, for labels that have one of other photos.")
+@_days
+@largest_option
+@connected
+def enroll_dir(
+    folder: Path,
+    separate: bool,
+    add: bool,
+    days: int | None,
+    largest: bool,
+    config: Path,
+    insecure: bool,
+    as_json: bool,
+) -> None:
+    """Enrol everybody in FOLDER.
 
-    Each sub-folder is a label with its photos; a photo directly in FOLDER has its file name as its label. A photo that
-    cannot be used is reported and left out; the exit status is then 1.
+    Each sub-folder is a label with its photos, of which one template is made, their mean; a photo directly in FOLDER
+    has its file name as its label. Whatever is left out, such as a photo that does not look like the others of its
+    person, is named with the reason, and the exit status is then 1. What is enrolled already is not enrolled again: do
+    the same once more, and a run that was stopped goes on. To make a new template of photos that have changed, forget
+    the label first.
     """
-    items = photos_in(folder)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with connect(config, insecure=insecure) as client, Progress(*columns, console=_err, disable=as_json) as bar:
-        task = bar.add_task("enrolling", total=len(items))
-
-        def progress(outcome: Enrolled) -> None:
-            bar.advance(task)
-            if outcome.error is not None and not as_json:
-                bar.console.print(
-                    f"left out {outcome.photo}: {outcome.error} [{outcome.error.code}]", markup=False, soft_wrap=True
-                )
-
-        outcomes = client.enroll_many(items, progress, largest=largest)
-    bad = [(str(outcome.photo), outcome.error) for outcome in outcomes if outcome.error is not None]
-    people = len({outcome.label for outcome in outcomes if outcome.error is None})
-    _show(
-        as_json,
-        {
-            "enrolled": len(outcomes) - len(bad),
-            "people": people,
-            "left_out": [{"photo": photo, "error": error.code, "message": str(error)} for photo, error in bad],
-        },
-        f"enrolled {len(outcomes) - len(bad)} photos of {people} people; {len(bad)} left out",
-    )
-    click.get_current_context().exit(NO_MATCH if bad else 0)
-
-
-def photos_in(folder: Path) -> list[tuple[Path, str]]:
-    """(photo, label) of all photos in a folder, sorted. Raises `UnreadableImage` when there are none."""
-    if not folder.is_dir():
-        raise UnreadableImage(f"{folder} is not a folder")
-    found = [(path, path.stem) for path in sorted(folder.iterdir()) if path.suffix.lower() in PHOTO_SUFFIXES]
-    for person in sorted(path for path in folder.iterdir() if path.is_dir()):
-        found += [(path, person.name) for path in sorted(person.iterdir()) if path.suffix.lower() in PHOTO_SUFFIXES]
-    if not found:
-        raise UnreadableImage(f"there are no photos in {folder}")
-    return found
-
-
-@cli.command()
-@_photo
-@_largest
-@_connected
-def identify(photo: Path, largest: bool, config: Path, insecure: bool, as_json: bool) -> None:
-    """Who is on PHOTO? Exit status 0 when somebody enrolled matches, 1 when nobody does."""
-    with connect(config, insecure=insecure) as client:
-        decision = client.identify(photo, largest=largest)
-    if not decision.match:
-        line = "nobody who is enrolled"
-    elif decision.label is None:
-        line = "somebody enrolled by a client with another label key"
-    else:
-        line = decision.label
-    others = [label for label in decision.candidates if label != decision.label]
-    _decide(as_json, decision, line, *(f"  or {label}" for label in others))
+    found = folders.look(folder)
+    told = Telling(None if as_json else _err)
+    for one in found.left_out:
+        told.left_out(one.path, one.reason)
+    with connect(config, insecure=insecure) as client, told.bar(len(found.photos)):
+        try:
+            people: Sequence[tuple[Path | Sequence[Path], str]] = found.photos if separate else found.people
+            items = [Enrolment(photos, label, keep_days=days or 0) for photos, label in people]
+            client.enroll_many(items, told.outcome, largest=largest, once=not (separate or add))
+        except KeyboardInterrupt:
+            told.interrupted = True
+    show(as_json, told.body(), *told.lines())
+    click.get_current_context().exit(ERROR if told.ended_early else NO_MATCH if told.bad else 0)
 
 
 @cli.command()
 @_photo
 @click.option("--label", required=True, help="Who it should be.")
-@_largest
-@_connected
+@largest_option
+@connected
 def verify(photo: Path, label: str, largest: bool, config: Path, insecure: bool, as_json: bool) -> None:
     """Is the person on PHOTO the one enrolled as LABEL? Exit status 0 for yes, 1 for no."""
     with connect(config, insecure=insecure) as client:
@@ -307,43 +341,140 @@ def verify(photo: Path, label: str, largest: bool, config: Path, insecure: bool,
 
 def _decide(as_json: bool, decision: Decision, *lines: str) -> None:
     body = {"match": decision.match, "label": decision.label, "candidates": list(decision.candidates)}
-    _show(as_json, body, *lines)
+    show(as_json, body, *lines)
     click.get_current_context().exit(0 if decision.match else NO_MATCH)
 
 
 @cli.command()
-@click.argument("label")
-@_connected
-def forget(label: str, config: Path, insecure: bool, as_json: bool) -> None:
-    """Erase all entries of LABEL on both servers."""
+@click.argument("labels", metavar="[LABEL]...", nargs=-1)
+@click.option("--photo", type=click.Path(path_type=Path), help="Erase only the entry of this very photo under LABEL.")
+@click.option("--entry", "entries", multiple=True, type=HANDLE, help="Erase this entry, as enroll and list name it.")
+@connected
+def forget(
+    labels: tuple[str, ...],
+    photo: Path | None,
+    entries: tuple[Handle, ...],
+    config: Path,
+    insecure: bool,
+    as_json: bool,
+) -> None:
+    """Erase all entries of each LABEL on both servers, or single ones."""
+    if not labels and not entries:
+        raise click.UsageError("say whom to forget: a LABEL, or an --entry")
+    if photo is not None and len(labels) != 1:
+        raise click.UsageError("--photo needs the one LABEL that the photo is enrolled under")
     with connect(config, insecure=insecure) as client:
-        removed = client.forget(label)
-    _show(as_json, {"forgot": label, "entries": removed}, f"forgot {label}: {removed} entries erased")
-
-
-@cli.command("list")
-@_connected
-def list_people(config: Path, insecure: bool, as_json: bool) -> None:
-    """Everybody who is enrolled. The labels are decrypted here."""
-    with connect(config, insecure=insecure) as client:
-        people = client.list()
-    if as_json:
-        click.echo(json.dumps({"people": people}))
-        return
-    table = Table("label", "photos")
-    for label, photos in people.items():
-        table.add_row(label, str(photos))
-    Console().print(table)
-    click.echo(f"{len(people)} people")
+        done: Sequence[Forgotten] = ()
+        if photo is not None:
+            client.forget_photo(photo, labels[0])
+            done = [Forgotten(labels[0], 1)]
+        elif labels:
+            done = client.forget_many(labels)
+        single = client.forget_entries(entries) if entries else 0
+    failed = {one.label: one.error for one in done if one.error is not None}
+    if failed and len(done) == 1 and not entries:
+        raise failed[done[0].label]
+    lines = [f"forgot {one.label}: {one.entries} entries erased" for one in done if one.label not in failed]
+    lines += [f"{single} of {len(entries)} entries erased"] if entries else []
+    body = {
+        "forgot": [
+            {"label": one.label, "entries": one.entries, "error": one.error.code if one.error else None} for one in done
+        ],
+        "entries": single + sum(one.entries for one in done),
+    }
+    show(as_json, body, *lines)
+    for label, error in failed.items():
+        click.echo(f"error: {label}: {error} [{error.code}]", err=True)
+    click.get_current_context().exit(ERROR if failed else 0)
 
 
 @cli.command()
-@_connected
-def status(config: Path, insecure: bool, as_json: bool) -> None:
-    """How the servers are."""
+@click.argument("old", metavar="LABEL")
+@click.argument("new", metavar="NEW")
+@click.option("--entry", "entries", multiple=True, type=HANDLE, help="Only this entry of LABEL, as list names it.")
+@connected
+def relabel(old: str, new: str, entries: tuple[Handle, ...], config: Path, insecure: bool, as_json: bool) -> None:
+    """Give the entries of LABEL the label NEW, on both servers. Nobody is enrolled again.
+
+    If there are entries of NEW already, the two become one.
+    """
     with connect(config, insecure=insecure) as client:
-        body = _status_of(client)
-    _show(as_json, body, *(f"{name.replace('_', ' ')}: {value}" for name, value in body.items()))
+        if entries:
+            there = {handle for handle, label in client.roster().items() if label == normalise(old)}
+            if not set(entries) <= there:
+                raise UnknownEntry(f"one of these is no entry of {old}")
+        done = client.relabel_entries(dict.fromkeys(entries, new)) if entries else client.relabel(old, new)
+    show(as_json, {"label": old, "new": new, "entries": done}, f"{old} is {new} now: {done} entries")
+
+
+@cli.command("renew-labels")
+@connected
+def renew_labels(config: Path, insecure: bool, as_json: bool) -> None:
+    """Encrypt every label under the newest label key that an older one of this client's made.
+
+    After `pura label-key --renew`, when every client has the new file. It counts as giving the entries other labels.
+    """
+    with connect(config, insecure=insecure) as client:
+        done = client.renew_labels()
+    show(as_json, {"labels": done}, f"{done} labels are under the newest key now")
+
+
+@cli.command("list")
+@click.option("--entries", is_flag=True, help="Every entry, by its handle.")
+@connected
+def list_people(entries: bool, config: Path, insecure: bool, as_json: bool) -> None:
+    """Everybody who is enrolled. The labels are decrypted here."""
+    with connect(config, insecure=insecure) as client:
+        found = client.entries() if entries else ()
+        people = {} if entries else client.list()
+    if as_json:
+        click.echo(json.dumps({"entries": rosters.rows(found)} if entries else {"people": people}))
+        return
+    table = Table("entry", "label", "expires") if entries else Table("label", "photos")
+    for one in sorted(found, key=lambda one: (one.label or "", one.handle)):
+        named = Text(one.label if one.label is not None else OTHER_KEYS)
+        table.add_row(f"{one.handle:016x}", named, rosters.day_of(one) or "")
+    for label, photos in people.items():
+        table.add_row(Text(label), str(photos))  # nothing from outside is markup
+    Console().print(table)
+    click.echo(f"{len(found)} entries" if entries else f"{len(people)} people")
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@connected
+def export(file: Path, config: Path, insecure: bool, as_json: bool) -> None:
+    """Write the roster to FILE, .json or .csv: every entry's handle, label and enrolment id.
+
+    It holds the labels in the clear, so only you may read it. A file that is there already is left alone.
+    """
+    write = rosters.writer_for(file)
+    with connect(config, insecure=insecure) as client:
+        found = client.entries()
+    write_new(file.parent, {file.name: (write(found), PRIVATE)})
+    show(as_json, {"export": str(file), "entries": len(found)}, f"{file}: {len(found)} entries")
+
+
+@cli.command()
+@click.option("--wait", is_flag=True, help="Until the servers are ready, at most `deadline_s` of the configuration.")
+@connected
+def status(config: Path, insecure: bool, as_json: bool, wait: bool) -> None:
+    """How the servers are. Exit status 0 when they are ready, 2 when not."""
+    settings = client_config.load(config)
+    with connect(settings, insecure=insecure) as client:
+        ends = time.monotonic() + (settings.deadline_s if wait else 0)
+        while not (body := _status_of(client))["peer_ready"] and time.monotonic() < ends:
+            time.sleep(_LOOK_S)
+    if settings.cert is not None and not insecure:
+        left = settings.certificate_ends() - datetime.datetime.now(datetime.UTC)
+        body["level_client_certificate_days"] = left.days
+    show(as_json, body, *(f"{name.replace('_', ' ')}: {value}" for name, value in body.items()))
+    if body.get("level_outgrown") and not as_json:
+        click.echo(OUTGROWN, err=True)
+    for whose, name in CERTIFICATES.items():
+        days = body.get(f"level_{name}_certificate_days")
+        if days is not None and days < SOON_DAYS and not as_json:
+            click.echo(f"warning: the certificate of {whose} ends in {days:.0f} days: renew it", err=True)
     click.get_current_context().exit(0 if body["peer_ready"] else ERROR)
 
 
@@ -368,12 +499,12 @@ def _status_of(client: Client) -> dict[str, Any]:
 @click.option(
     "--engine",
     type=click.Choice([engine.value for engine in Engine]),
-    default=Engine.PACKED.value,
+    default=Engine.PREPARED.value,
     show_default=True,
     help="Which protocols; the published ones get a smaller gallery.",
 )
 @click.option("--bits", type=click.Choice([str(bits) for bits in STRENGTHS]), help="Length of the modulus.")
-@_answers
+@answers
 def demo(out: Path, engine: str, bits: str | None, as_json: bool) -> None:
     """The whole job on real photos, on this machine, in some minutes.
 

@@ -26,14 +26,18 @@ from pura.crypto.threshold import generate
 from pura.errors import NotReady, WouldOverwrite
 from pura.face.photos import orl_faces
 from pura.face.pipeline import FacePipeline
-from pura.face.spec import SFACE_CENTRED
+from pura.face.spec import SFACE_MIRRORED
 from pura.ids import Engine
 from pura_client import report
+from pura_client.answers import Decision
 from pura_client.processes import free_ports, server_command, two_servers
-from pura_client.session import Client, Decision, connect
+from pura_client.session import Client, connect
 
 MARK = ".pura-demo"
 """Names a folder that the demo made and may replace."""
+
+QUESTIONS_A_DAY = 1000
+"""The demo asks some 90."""
 
 Photos = dict[str, list[NDArray[Any]]]
 
@@ -52,7 +56,7 @@ class Plan:
 
 
 PLANS = {
-    Engine.PACKED: Plan(enrolled=32, photos_each=3, strangers=8, verified=32, bits=3072),
+    Engine.PREPARED: Plan(enrolled=32, photos_each=3, strangers=8, verified=32, bits=3072),
     Engine.PUBLISHED: Plan(
         enrolled=8,
         photos_each=1,
@@ -100,6 +104,18 @@ class Wiretap(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercepto
         self.cost.sent += request.ByteSize()
 
 
+def deployed(out: Path, say: Callable[[str], None]) -> Path:
+    """A deployment in a folder, the demo's own if it ran there, and the `client.toml` of its desk. Its servers do not
+    run. Raises `WouldOverwrite` for a folder that is something else."""
+    client = out / "desk" / "client.toml"
+    if (out / MARK).exists() and client.exists():
+        return client
+    made = Demo(out, Engine.PREPARED, None, Console(quiet=True))
+    say(f"making keys and configuration in {out} (some seconds)")
+    made.deploy()
+    return client
+
+
 class Demo:
     """One run. `run` gives the exit status: 0 when every decision was right, 1 when one was not."""
 
@@ -118,20 +134,22 @@ class Demo:
             photos, faces = load_photos()
         people = list(photos)[: self.plan.enrolled]
         strangers = list(photos)[-self.plan.strangers :]
-        with self._step(f"key ceremony ({self.plan.bits} bits)"):
-            write_keys(generate(self.plan.bits, SystemRng()), self.out / "keys")
-        with self._step("development CA, credentials and configuration of both servers"):
-            self._init()
-        s1, s2, client = self.out / "s1" / "s1.toml", self.out / "s2" / "s2.toml", self.out / "client" / "client.toml"
+        self._keys_and_configuration()
+        s1, s2, client = self.out / "s1" / "s1.toml", self.out / "s2" / "s2.toml", self.out / "desk" / "client.toml"
         with contextlib.ExitStack() as stack:
             with self._step("two server processes, mTLS between all"):
                 stack.enter_context(two_servers(s1, s2, client))
             session = stack.enter_context(connect(client, faces=faces, interceptors=[self.tap]))
             each = self.plan.photos_each
-            self._enrol(session, [(photo, who) for who in people for photo in photos[who][:each]])
+            self._enrol(session, [(photos[who][:each], who) for who in people])
             self._ask(session, photos, people, strangers)
         self._finish(photos, people)
         return 1 if any(not row.right for row in self.rows) else 0
+
+    def deploy(self) -> None:
+        """Keys and configuration only."""
+        self._clear()
+        self._keys_and_configuration()
 
     # --- steps ----------------------------------------------------------------------------------
 
@@ -154,18 +172,25 @@ class Demo:
         self.steps.append((name, seconds))
         self.console.print(f"[green]done[/] {name}  [dim]{seconds:.1f} s[/]")
 
+    def _keys_and_configuration(self) -> None:
+        with self._step(f"key ceremony ({self.plan.bits} bits)"):
+            write_keys(generate(self.plan.bits, SystemRng(), self.engine), self.out / "keys")
+        with self._step("development CA, credentials and configuration of both servers"):
+            self._init()
+
     def _init(self) -> None:
         s1_port, s2_port = free_ports(2)
         command = server_command(
-            "init", "--out", str(self.out), "--keys", str(self.out / "keys"), "--engine", self.engine.value,
-            "--s1-port", str(s1_port), "--s2-port", str(s2_port),
+            "init", "--out", str(self.out), "--keys", str(self.out / "keys"),
+            "--s1-port", str(s1_port), "--s2-port", str(s2_port), "--questions-a-day", str(QUESTIONS_A_DAY),
+            *(["--allow-leaky"] if self.engine is Engine.PUBLISHED else []),
         )  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise NotReady(f"pura-server init failed: {done.stderr.strip() or done.stdout.strip()}")
 
-    def _enrol(self, session: Client, items: Sequence[tuple[NDArray[Any], str]]) -> None:
-        name = f"enrolled {len(items)} photos of {len({who for _, who in items})} people"
+    def _enrol(self, session: Client, items: Sequence[tuple[list[NDArray[Any]], str]]) -> None:
+        name = f"enrolled {len(items)} people by the mean of {self.plan.photos_each} photos each"
         started = time.monotonic()
         with self._bar() as bar:
             task = bar.add_task("enrolling", total=len(items))
@@ -268,6 +293,6 @@ def _table(rows: Sequence[report.Row]) -> Table:
 
 def load_photos() -> tuple[Photos, FacePipeline]:
     """All ORL photos by person, and the embedder of new collections; both are fetched on first use."""
-    faces = FacePipeline(SFACE_CENTRED)
+    faces = FacePipeline(SFACE_MIRRORED)
     faces.load()
     return {f"Person {i:02d}": list(photos) for i, photos in enumerate(orl_faces(), start=1)}, faces

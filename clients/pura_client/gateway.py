@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import secrets
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from pura.errors import (
     BadConfig,
@@ -19,10 +21,15 @@ from pura.errors import (
     PeerUnavailable,
     ProtocolError,
     PuraError,
+    Replayed,
     from_code,
 )
+from pura.ids import EnrolmentId, Epoch, Handle
+from pura.roster import Changes, Listed
+from pura.transport.options import ALIVE, through
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import GatewayStub
+from pura_client import trace
 from pura_client.config import ClientConfig
 
 CODE_KEY = "pura-code"
@@ -33,9 +40,10 @@ SHORT_DEADLINE_S = 15.0
 
 _ATTEMPTS = 5
 _PAUSE_S, _LONGEST_PAUSE_S = 0.2, 3.0
-_PASSING = (Overloaded, NotReady, PeerUnavailable)
+_AWAY = (NotReady, PeerUnavailable)
+_PASSING = (Overloaded, *_AWAY)
 _WITHOUT_CODE: dict[grpc.StatusCode, tuple[type[PuraError], str]] = {
-    grpc.StatusCode.UNAVAILABLE: (PeerUnavailable, "the server cannot be reached, or refused this client's credential"),
+    grpc.StatusCode.UNAVAILABLE: (PeerUnavailable, "the server cannot be reached"),
     grpc.StatusCode.DEADLINE_EXCEEDED: (PeerUnavailable, "the server did not answer in time"),
     grpc.StatusCode.RESOURCE_EXHAUSTED: (Overloaded, "the server refused the message: too busy, or it is too large"),
     grpc.StatusCode.UNAUTHENTICATED: (NotAuthorised, NotAuthorised.hint),
@@ -43,20 +51,40 @@ _WITHOUT_CODE: dict[grpc.StatusCode, tuple[type[PuraError], str]] = {
 }
 
 Interceptor = grpc.UnaryUnaryClientInterceptor | grpc.UnaryStreamClientInterceptor
+_CALLS = (grpc.Call, grpc.aio.AioRpcError)
+"""Errors that a server, or the connection, gave: both kinds of channel."""
 _T = TypeVar("_T")
+_M = TypeVar("_M", bound=Message)
 
 
 def typed(error: grpc.RpcError) -> PuraError:
     """The error that the server named in its trailing metadata; by the status code when it named none."""
-    if not isinstance(error, grpc.Call):
+    if not isinstance(error, _CALLS):
         return PeerUnavailable("the call failed", detail=type(error).__name__)
-    for key, value in error.trailing_metadata() or ():
-        if key == CODE_KEY:
-            return from_code(
-                value if isinstance(value, str) else value.decode("ascii", "replace"), error.details() or ""
-            )
+    code = _code(error)
+    if code is not None:
+        return from_code(code, error.details() or "")
     kind, message = _WITHOUT_CODE.get(error.code(), (ProtocolError, "the server failed to answer"))
     return kind(message, detail=f"{error.code().name}: {error.details()}")
+
+
+def _code(error: grpc.Call | grpc.aio.AioRpcError) -> str | None:
+    for key, value in error.trailing_metadata() or ():
+        if key == CODE_KEY:
+            return value if isinstance(value, str) else value.decode("ascii", "replace")
+    return None
+
+
+def changes_of(pages: Sequence[pb.RosterPage]) -> Changes:
+    """A roster, or changes of one, as they came."""
+    first = pages[0] if pages else pb.RosterPage()
+    entries = [
+        Listed(Handle(one.handle), EnrolmentId(one.enrolment_id), one.label, one.expires)
+        for page in pages
+        for one in page.entries
+    ]
+    removed = [Handle(handle) for page in pages for handle in page.removed]
+    return Changes(first.generation, first.full, entries, removed, first.digest, first.signature)
 
 
 def open_channel(config: ClientConfig, *, insecure: bool) -> grpc.Channel:
@@ -64,15 +92,26 @@ def open_channel(config: ClientConfig, *, insecure: bool) -> grpc.Channel:
 
     Raises `BadConfig`.
     """
-    options = [("grpc.max_receive_message_length", 16 << 20)]
+    credentials = credentials_of(config, insecure=insecure)
+    if credentials is None:
+        return grpc.insecure_channel(config.server, options=options_of(config))
+    return grpc.secure_channel(config.server, credentials, options=options_of(config))
+
+
+def options_of(config: ClientConfig) -> Sequence[tuple[str, str | int]]:
+    """Of a channel, of either kind."""
+    return [("grpc.max_receive_message_length", 16 << 20), *ALIVE, *through(config.proxy_used)]
+
+
+def credentials_of(config: ClientConfig, *, insecure: bool) -> grpc.ChannelCredentials | None:
+    """The files that the configuration names; None for plaintext. Raises `BadConfig`."""
     if insecure:
         if not config.is_loopback:
             raise BadConfig("a connection without TLS is allowed on this machine only")
-        return grpc.insecure_channel(config.server, options=options)
+        return None
     if config.ca is None or config.cert is None or config.key is None:
         raise BadConfig("the client needs ca, cert and key")
-    credentials = grpc.ssl_channel_credentials(_read(config.ca), _read(config.key), _read(config.cert))
-    return grpc.secure_channel(config.server, credentials, options=options)
+    return grpc.ssl_channel_credentials(_read(config.ca), _read(config.key), _read(config.cert))
 
 
 def _read(path: Path) -> bytes:
@@ -82,72 +121,162 @@ def _read(path: Path) -> bytes:
         raise BadConfig(f"{path} cannot be read", detail=str(error)) from error
 
 
-class Gateway:
-    """One connection to S1. Only calls that may be repeated are retried; a question is sent once."""
+def _counted(request: Message, call: Callable[[], _M], *, head: bytes = b"", questions: int = 0) -> _M:
+    trace.add(sent=request.ByteSize(), head=head, questions=questions)
+    with trace.stage("servers"):
+        reply = call()
+    trace.add(received=reply.ByteSize())
+    return reply
 
-    def __init__(self, channel: grpc.Channel, deadline_s: float, interceptors: Sequence[Interceptor] = ()) -> None:
-        self._channel = channel
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """How calls travel: a stub whose methods block, and what ends it."""
+
+    stub: GatewayStub
+    close: Callable[[], None]
+
+    @classmethod
+    def of(cls, channel: grpc.Channel, interceptors: Sequence[Interceptor] = ()) -> Line:
+        """Over a channel of its own."""
+        return cls(GatewayStub(grpc.intercept_channel(channel, *interceptors)), channel.close)
+
+
+class Gateway:
+    """One connection to S1. Whoever is away is waited for until the deadline; a question is answered once at most."""
+
+    def __init__(
+        self,
+        line: Line,
+        deadline_s: float,
+        why: Callable[[], PuraError | None] = lambda: None,
+    ) -> None:
+        """`why` blocks for some seconds and says what keeps S1 from answering at all, if it finds something."""
+        self._line = line
         self._deadline_s = deadline_s
-        self._stub = GatewayStub(grpc.intercept_channel(channel, *interceptors))
+        self._stub = line.stub
+        self._why = why
 
     def close(self) -> None:
         """Close the connection."""
-        self._channel.close()
+        self._line.close()
 
     def info(self) -> pb.InfoReply:
         """The collection's parameters."""
-        return _repeat(lambda left: self._stub.Info(pb.InfoRequest(), timeout=left), SHORT_DEADLINE_S)
+        return self._repeat(lambda left: self._stub.Info(pb.InfoRequest(), timeout=min(left, SHORT_DEADLINE_S)))
 
-    def enroll(self, request: pb.EnrollRequest) -> pb.EnrollReply:
-        """Repeated under the same enrolment ids, which makes it safe."""
-        return _repeat(lambda left: self._stub.Enroll(request, timeout=left), self._deadline_s)
+    def epoch(self) -> Epoch:
+        """S2's epoch now; waits for S2, without which there is none."""
+
+        def asked(left: float) -> Epoch:
+            epoch = self._stub.Info(pb.InfoRequest(), timeout=min(left, SHORT_DEADLINE_S)).epoch
+            if not epoch:
+                raise NotReady()
+            return Epoch(epoch)
+
+        return self._repeat(asked)
+
+    def enroll(self, request: Callable[[], pb.EnrollRequest]) -> pb.EnrollReply:
+        """Repeated under the same enrolment ids, which makes it safe; `request` is called for every copy, since no
+        proof is taken twice. A server that is busy is waited for, too."""
+
+        def call(left: float) -> pb.EnrollReply:
+            made = request()
+            head = made.enrolments[0].ciphertexts if made.enrolments else b""
+            return _counted(made, lambda: self._stub.Enroll(made, timeout=left), head=head)
+
+        return self._repeat(call, patient=True)
 
     def identify(self, request: pb.IdentifyRequest) -> pb.AnswerReply:
-        """Sent once: a second copy would be a replay."""
-        return _once(lambda left: self._stub.Identify(request, timeout=left), self._deadline_s)
+        """Not sent again once S1 has admitted it: a second copy would be a replay."""
+        head = request.query.ciphertexts
+        return self._ask(
+            lambda left: _counted(request, lambda: self._stub.Identify(request, timeout=left), head=head, questions=1)
+        )
 
     def verify(self, request: pb.VerifyRequest) -> pb.AnswerReply:
-        """Sent once: a second copy would be a replay."""
-        return _once(lambda left: self._stub.Verify(request, timeout=left), self._deadline_s)
+        """Not sent again once S1 has admitted it: a second copy would be a replay."""
+        head = request.query.ciphertexts
+        return self._ask(
+            lambda left: _counted(request, lambda: self._stub.Verify(request, timeout=left), head=head, questions=1)
+        )
 
     def forget(self, request: pb.ForgetRequest) -> pb.ForgetReply:
         """Erase entries; erasing twice is erasing."""
-        return _repeat(lambda left: self._stub.Forget(request, timeout=left), self._deadline_s)
+        return self._repeat(
+            lambda left: _counted(request, lambda: self._stub.Forget(request, timeout=left)), patient=True
+        )
 
-    def roster(self, known: bytes) -> tuple[bytes, list[pb.RosterEntry] | None]:
-        """The roster's version and all entries; None for them when the version is the known one."""
+    def relabel(self, request: pb.RelabelRequest) -> pb.RelabelReply:
+        """Give entries other labels; what has its new label already has it."""
+        return self._repeat(
+            lambda left: _counted(request, lambda: self._stub.Relabel(request, timeout=left)), patient=True
+        )
 
-        def whole(left: float) -> tuple[bytes, list[pb.RosterEntry] | None]:
-            pages = list(self._stub.Roster(pb.RosterRequest(known=known), timeout=left))
-            version = pages[0].version if pages else b""
-            if known and version == known and pages[0].unchanged:
-                return version, None
-            return version, [entry for page in pages for entry in page.entries]
+    def roster(self, since: int) -> Changes:
+        """What has happened to the roster since a generation, 0 for none, or all of it; nothing of it is checked."""
 
-        return _repeat(whole, self._deadline_s)
+        def whole(left: float) -> Changes:
+            request = pb.RosterRequest(since=since)
+            with trace.stage("roster"):
+                pages = list(self._stub.Roster(request, timeout=left))
+            trace.add(sent=request.ByteSize(), received=sum(page.ByteSize() for page in pages))
+            return changes_of(pages)
+
+        return self._repeat(whole)
 
     def status(self) -> pb.StatusReply:
         """How the servers are."""
-        return _repeat(lambda left: self._stub.Status(pb.StatusRequest(), timeout=left), SHORT_DEADLINE_S)
+        return self._repeat(lambda left: self._stub.Status(pb.StatusRequest(), timeout=min(left, SHORT_DEADLINE_S)))
 
+    # --- once more --------------------------------------------------------------------------------
 
-def _once(call: Callable[[float], _T], deadline_s: float) -> _T:
-    try:
-        return call(deadline_s)
-    except grpc.RpcError as error:
-        raise typed(error) from error
+    def _repeat(
+        self, call: Callable[[float], _T], passing: tuple[type[PuraError], ...] = _PASSING, *, patient: bool = False
+    ) -> _T:
+        """Attempts within the deadline, while what fails is something that passes; full jitter between them.
 
+        `patient`: also a server that is busy is waited for to the end."""
+        ends = time.monotonic() + self._deadline_s
+        for attempt in itertools.count(1):
+            try:
+                return self._once(call, ends - time.monotonic())
+            except passing as error:
+                longest = min(_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
+                pause = secrets.SystemRandom().uniform(0, longest)
+                tired = isinstance(error, Overloaded) and attempt == _ATTEMPTS and not patient
+                if tired or time.monotonic() + pause >= ends:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("unreachable")
 
-def _repeat(call: Callable[[float], _T], deadline_s: float) -> _T:
-    """Up to 5 attempts within one deadline, while what fails is something that passes; full jitter between them."""
-    ends = time.monotonic() + deadline_s
-    for attempt in itertools.count(1):
-        try:
-            return _once(call, ends - time.monotonic())
-        except _PASSING:
-            longest = min(_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
-            pause = secrets.SystemRandom().uniform(0, longest)
-            if attempt == _ATTEMPTS or time.monotonic() + pause >= ends:
+    def _ask(self, call: Callable[[float], _T]) -> _T:
+        """The same bytes again while nobody is there. If it is then a replay, an earlier copy had been admitted: it is
+        spent, and what became of it is what is told."""
+        lost: PuraError | None = None
+
+        def attempt(left: float) -> _T | PuraError:
+            nonlocal lost
+            try:
+                return self._once(call, left)
+            except _AWAY as error:
+                lost = error
                 raise
-            time.sleep(pause)
-    raise AssertionError("unreachable")
+            except Replayed:
+                if lost is None:
+                    raise
+                return lost
+
+        answer = self._repeat(attempt, _AWAY)
+        if isinstance(answer, PuraError):
+            raise answer
+        return answer
+
+    def _once(self, call: Callable[[float], _T], left: float) -> _T:
+        try:
+            return call(left)
+        except grpc.RpcError as error:
+            known = typed(error)
+            if isinstance(error, _CALLS) and error.code() is grpc.StatusCode.UNAVAILABLE and _code(error) is None:
+                known = self._why() or known
+            raise known from error

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import IO
 
 from pura.errors import NotReady, PeerUnavailable, PuraError
+from pura_client.config import load
 from pura_client.session import connect
 
 STOP_S = 30.0
 _LOG_LINES = 5
+_LOOK_S = 2.0
 
 
 def server_command(*args: str) -> list[str]:
@@ -104,6 +106,8 @@ def two_servers(s1: Path, s2: Path, client: Path, *, timeout_s: float = 120.0) -
 
 def wait_ready(servers: tuple[Server, ...], client: Path, timeout_s: float) -> None:
     """Until S1 answers this client and says that S2 is there. Raises `NotReady`."""
+    # a client would wait for a server that has stopped meanwhile
+    config = load(client).model_copy(update={"deadline_s": _LOOK_S})
     ends = time.monotonic() + timeout_s
     last: PuraError | None = None
     while time.monotonic() < ends:
@@ -111,7 +115,7 @@ def wait_ready(servers: tuple[Server, ...], client: Path, timeout_s: float) -> N
             if server.exit_status is not None:
                 raise NotReady(f"{server.config.name}: the server stopped at once\n{server.last_words()}")
         try:
-            with connect(client) as session:
+            with connect(config) as session:
                 if session.status().peer_ready:
                     return
         except (PeerUnavailable, NotReady) as error:
