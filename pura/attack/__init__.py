@@ -7,7 +7,8 @@ deployment answers, a score or a decision, is an oracle (`oracle`). From it the 
     blobs       its forerunner: the best of a batch of random Gaussian spots
     linear      a template from the scores of known ones, by linear algebra
     dictionary  the first accepted probe: photos of others, or vectors that are close to many people
-    boundary    a template, or an image, from decisions alone
+    belief      a template from decisions alone, by questions whose answer cannot be guessed
+    boundary    an image from decisions alone
     leak        a template from what S2 sees in the published comparison
     transcript  a template from whatever number of a server's transcript follows the similarity
     invert      an image from a template

@@ -1,14 +1,8 @@
-"""Attacks that get nothing but decisions.
+"""An attack on images that gets nothing but decisions.
 
-*Embedding space.* From one accepted probe e, along a direction u orthogonal to it, the answers for cos(a) e + sin(a) u
-change at two angles; half their sum is atan(<t, u> / <t, e>). D - 1 orthogonal directions give t up to its length:
-about 2,200 bits for D = 128.
-
-*Image space.* From an accepted image: go away from it in a random direction until the answer changes, there ask
-antithetic pairs; the sum of (accept+ - accept-) n is the direction in which the score grows (as HopSkipJump does it,
-arXiv 1904.02144); take a step that way, and begin again.
-
-Both must first find a probe that is accepted: see `pura.attack.dictionary`.
+From an accepted image: go away from it in a random direction until the answer changes, there ask antithetic pairs; the
+sum of (accept+ - accept-) n is the direction in which the score grows (as HopSkipJump does it, arXiv 1904.02144); take
+a step that way, and begin again. A probe that is accepted must be found first: see `pura.attack.dictionary`.
 """
 
 from __future__ import annotations
@@ -21,96 +15,10 @@ from numpy.typing import NDArray
 
 from pura.attack.basis import Basis
 from pura.attack.dictionary import Start
-from pura.attack.oracle import Bools, DecisionOracle, Embed, Floats, Progress, quiet, unit
+from pura.attack.oracle import Bools, DecisionOracle, Embed, Progress, quiet
 
 if TYPE_CHECKING:
     import torch
-
-# --- embedding space ---------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass
-class Template:
-    """templates (V, D) after each budget, a victim that was never accepted having the row 0; bits: asked in all."""
-
-    at: dict[int, Floats]
-    queries: NDArray[np.int64]
-
-
-def template(
-    oracle: DecisionOracle,
-    start: Start,
-    budgets: tuple[int, ...],
-    rng: np.random.Generator,
-    *,
-    bits: int = 9,
-    directions: Floats | None = None,
-    patience: int | None = None,
-    progress: Progress = quiet,
-) -> Template:
-    """Bisect angles from each accepted start. `directions` (m, D): tried in this order after being made orthogonal to
-    the start; by default random. Budgets count the questions of the start, too.
-
-    `patience`: how many questions after the accepted one are still believed. An attacker who knows of a lockout stops
-    there, because a locked entry's "no" says nothing.
-    """
-    victims, d = start.found, start.probes.shape[1]
-    e = unit(np.asarray(start.probes[start.entry[victims]], np.float64))
-    spent = start.queries.copy()
-    last = np.full(len(spent), max(budgets))
-    if patience is not None:
-        last = np.minimum(last, start.queries + patience)
-    estimate = np.zeros((len(start.entry), d))
-    estimate[victims] = e
-    at: dict[int, Floats] = {}
-    waiting = {b: np.ones(len(spent), bool) for b in budgets}
-
-    def note(final: bool = False) -> None:
-        for budget, open_ in waiting.items():
-            at.setdefault(budget, np.zeros((len(spent), d)))
-            full = open_ & ((spent + 2 * bits > np.minimum(budget, last)) | final)
-            # a start that itself took more than the budget does not count
-            at[budget][full] = np.where((start.queries <= budget)[full, None], unit(estimate[full]), 0.0)
-            waiting[budget] = open_ & ~full
-
-    bases = [_orthogonal(row, directions, rng) for row in e]
-    for i in range(d - 1):
-        note()
-        open_ = np.flatnonzero(spent[victims] + 2 * bits <= last[victims])
-        if not len(open_):
-            break
-        rows, centre = victims[open_], e[open_]
-        u = np.stack([bases[j][i] for j in open_])
-        upper = _bisect(oracle, rows, centre, u, bits)
-        lower = _bisect(oracle, rows, centre, -u, bits)
-        estimate[rows] += np.tan((upper - lower) / 2)[:, None] * u
-        spent[rows] += 2 * bits
-        progress(int(spent[rows].min()), max(budgets))
-    note(final=True)
-    return Template(at, spent)
-
-
-def _bisect(oracle: DecisionOracle, victims: NDArray[np.int64], e: Floats, u: Floats, bits: int) -> Floats:
-    """The angle in [0, pi/2 + pi/4] at which cos(a) e + sin(a) u stops being accepted; e itself is."""
-    low, high = np.zeros(len(victims)), np.full(len(victims), 0.75 * np.pi)
-    for _ in range(bits):
-        a = (low + high) / 2
-        yes = oracle.decide(victims, np.cos(a)[:, None] * e + np.sin(a)[:, None] * u)
-        low, high = np.where(yes, a, low), np.where(yes, high, a)
-    out: Floats = (low + high) / 2
-    return out
-
-
-def _orthogonal(e: Floats, directions: Floats | None, rng: np.random.Generator) -> Floats:
-    """D - 1 orthonormal rows, all orthogonal to e."""
-    d = len(e)
-    rest = rng.standard_normal((d, d)) if directions is None else np.vstack([directions, rng.standard_normal((d, d))])
-    q, _ = np.linalg.qr(np.vstack([e, rest])[: max(d, len(rest))].T)
-    out: Floats = q.T[1:d]
-    return out
-
-
-# --- image space -------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)

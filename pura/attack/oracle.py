@@ -95,6 +95,37 @@ class PlaintextDecisions:
         return out
 
 
+class Anybody:
+    """Questions about everybody at once, as `identify` answers them: who is nearest, if it matches.
+
+    Rows are galleries. The first one named in a gallery is who is attacked from then on (`victim`, -1 before), and
+    another one named counts as "no".
+    """
+
+    def __init__(self, galleries: Floats, threshold: float) -> None:
+        """`galleries`: (R, M, D)."""
+        self.galleries, self.threshold = unit(galleries), threshold
+        self.queries = np.zeros(len(galleries), np.int64)
+        self.victim = np.full(len(galleries), -1)
+
+    def decide(self, victims: Index, probes: Floats) -> Bools:
+        """Whether somebody is named in each gallery; once somebody was, whether the same is."""
+        count(self.queries, victims)
+        scores = np.einsum("nmd,nd->nm", self.galleries[victims], unit(probes))
+        best = scores.argmax(1)
+        named = scores[np.arange(len(best)), best] >= self.threshold
+        fresh = named & (self.victim[victims] < 0)
+        self.victim[victims[fresh]] = best[fresh]
+        out: Bools = named & (best == self.victim[victims])
+        return out
+
+    @property
+    def enrolled(self) -> Floats:
+        """Of each gallery whom it has named, (R, D); zeros where nobody was."""
+        out: Floats = self.galleries[np.arange(len(self.galleries)), self.victim]
+        return np.where((self.victim >= 0)[:, None], out, 0.0)
+
+
 class BitAsScore:
     """A decision used in place of a score: the naive attack on a deployment that gives none."""
 
