@@ -2,9 +2,10 @@
 
     python -m pura_bench.exactness --out docs/results/exactness.json
 
-Both servers of engine packed in one process, on real stores. The galleries are written by `pura_bench.gallery`; every
-answer comes from the protocol. An answer is right when the distances of the entries it names are, in order, those of
-the nearest entries within tau, no entry named twice; which of several entries at the same distance is named, is free.
+Both servers in one process, on real stores, with a real lattice between them. The galleries are written by
+`pura_bench.gallery`; every answer comes from the protocol. An answer is right when the distances of the entries it
+names are, in order, those of the nearest entries within tau, no entry named twice; which of several entries at the same
+distance is named, is free.
 """
 
 from __future__ import annotations
@@ -20,20 +21,28 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.crypto.encoding import distance2
+from pura.crypto.context import NO_CERTIFICATE
+from pura.crypto.encoding import distance2, quantise, quantise_many
 from pura.crypto.keys import load_public, load_share
+from pura.crypto.masks import MaskKeys
 from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import Rng, SystemRng
+from pura.crypto.sign import SigningKey
 from pura.crypto.threshold import KeyShare, generate
-from pura.ids import Handle, Party, RequestId
-from pura.params import Metric, Params
-from pura.protocols.packed.client import SealedSession, encrypt_template
-from pura.protocols.parallel import Workers
+from pura.ids import Engine, Epoch, Handle, Party
+from pura.params import DEFAULT_SCALE, Params
+from pura.protocols.prepared.correlations import SLOTS
 from pura.rounds import Rounds, run_pair
-from pura_bench.gallery import fill, open_store
+from pura.statements import Signer, Verifier
+from pura.store import SqliteStore
+from pura.wire._pb import pura_pb2 as pb
+from pura_bench import gallery as galleries
 from pura_bench.results import body, watch_load, write
-from pura_server.backend import Answer, Query
-from pura_server.packed import PackedGateway, PackedPeer
+from pura_client import engines
+from pura_server.backend import Answer
+from pura_server.engines import lattice
+from pura_server.prepared import PreparedGateway, PreparedPeer
+from pura_server.requests import question_of
 
 Table = NDArray[np.int64]
 NEAREST = 0.25
@@ -42,15 +51,16 @@ NEAREST = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One gallery and its questions. `kind` names a function of GALLERIES; `filled` is the share of slots in use."""
+    """One gallery and its questions. `kind` names a function of GALLERIES; `filled` is the share of slots in use up to
+    the last one that is."""
 
     kind: str
     dimension: int
     entries: int
-    metric: Metric = Metric.COSINE
     top_k: int = 1
     filled: float = 1.0
     questions: int = 4
+    scale: int = DEFAULT_SCALE
     slow_line: bool = False
     """Whether the tournament is shaped for a line of 20 ms."""
 
@@ -58,30 +68,38 @@ class Case:
 class Servers:
     """Both, in this process, on a gallery that somebody wrote."""
 
-    def __init__(
-        self, folder: Path, pk: PublicKey, shares: Sequence[KeyShare], params: Params, rng: Rng, workers: Workers
-    ) -> None:
+    def __init__(self, folder: Path, pk: PublicKey, shares: Sequence[KeyShare], params: Params, rng: Rng) -> None:
         self.pk, self.params, self._rng = pk, params, rng
-        self._shares, self._workers = shares, workers
-        self.stores = [open_store(folder / party.name, party, pk, params) for party in Party]
+        self._shares = shares
+        self.masks = MaskKeys.draw(rng), MaskKeys.draw(rng)
+        self.stores = [
+            SqliteStore.open(folder / p.name, role=p, agreement=params.storage, key_id=pk.key_id) for p in Party
+        ]
+        self._signer = Signer(SigningKey.new(rng), pk.key_id)
+        self._verifier = Verifier(self._signer.key.public, pk.key_id)
 
     def connect(self, *, slow_line: bool) -> None:
         """Start and connect them, on what the stores hold."""
         ticks = iter(range(1 << 62))
         clock = (lambda: 0.02 * next(ticks)) if slow_line else time.perf_counter
         one, two = self._shares
-        self.s1 = PackedGateway(self.pk, one, self.params, self.stores[0], self._rng, self._workers, clock=clock)
-        self.s2 = PackedPeer(self.pk, two, self.params, self.stores[1], self._rng, self._workers)
+        self.s1 = PreparedGateway(
+            self.pk, one, self.params, self.stores[0], self.masks[0], self._rng, lattice,
+            verifier=self._verifier, clock=clock,
+        )  # fmt: skip
+        self.s2 = PreparedPeer(
+            self.pk, two, self.params, self.stores[1], self.masks[1], self._rng, lattice, signer=self._signer
+        )
         self.s2.connected()
         self._play(self.s1.reconcile())
 
     def ask(self, x: Table, handles: Sequence[Handle] | None = None) -> list[Handle]:
         """As a client."""
-        session = SealedSession.new(self._rng)
-        raw = encrypt_template(self.pk, self.params, x, self._rng)
-        query = Query(RequestId(self._rng.bytes(16)), raw, session.public_key, b"")
+        author = engines.Author(self.pk, self.params, verifier=self._verifier)
+        asked = engines.ask(author, x, Epoch(self.s2.epoch()), self._rng, handles)
+        query = question_of(asked.query, NO_CERTIFICATE)
         answer = self._play(self.s1.identify(query) if handles is None else self.s1.verify(query, handles))
-        return session.open_answer(answer.share, answer.sealed, query.request_id)
+        return asked.open(pb.AnswerReply(share=answer.share, sealed=answer.sealed)).handles
 
     def close(self) -> None:
         """Close the stores."""
@@ -97,25 +115,19 @@ class Servers:
 # --- galleries ------------------------------------------------------------------------------------------------------
 
 
-def _quantised(values: NDArray[np.float64], scale: int) -> Table:
-    lengths = np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
-    out: Table = np.rint(scale * values / lengths).astype(np.int64)
-    return out
-
-
 def random_vectors(case: Case, params: Params, draw: np.random.Generator) -> Table:
-    """Unit vectors."""
-    return _quantised(draw.standard_normal((case.entries, case.dimension)), params.scale)
+    """Random directions."""
+    return quantise_many(draw.standard_normal((case.entries, case.dimension)), params)
 
 
 def ties(case: Case, params: Params, draw: np.random.Generator) -> Table:
     """Few different vectors, many times each."""
-    few = _quantised(draw.standard_normal((max(1, case.entries // 20), case.dimension)), params.scale)
+    few = quantise_many(draw.standard_normal((max(1, case.entries // 20), case.dimension)), params)
     return few[draw.integers(0, len(few), case.entries)]
 
 
 def extremes(case: Case, params: Params, draw: np.random.Generator) -> Table:
-    """All length in one coordinate, of either sign, and vectors that differ by 1 in one coordinate."""
+    """All length in one coordinate, of either sign."""
     out = np.zeros((case.entries, case.dimension), np.int64)
     out[np.arange(case.entries), draw.integers(0, case.dimension, case.entries)] = params.scale
     out *= draw.choice([-1, 1], (case.entries, 1))
@@ -125,37 +137,39 @@ def extremes(case: Case, params: Params, draw: np.random.Generator) -> Table:
 def close_together(case: Case, params: Params, draw: np.random.Generator) -> Table:
     """Distances that differ by a few units from one another."""
     centre = np.repeat(draw.standard_normal((1, case.dimension)), case.entries, axis=0)
-    return _quantised(centre + 0.02 * draw.standard_normal(centre.shape), params.scale)
+    return quantise_many(centre + 0.02 * draw.standard_normal(centre.shape), params)
 
 
-def zeros(case: Case, params: Params, draw: np.random.Generator) -> Table:
-    """Euclidean ones: zero, the longest, and between."""
-    out = random_vectors(case, params, draw)
-    out = np.rint(out * draw.uniform(0, 1, (case.entries, 1))).astype(np.int64)
-    out[:: max(2, case.entries // 4)] = 0
-    return out
+def sparse(case: Case, params: Params, draw: np.random.Generator) -> Table:
+    """Few coordinates that are not zero, large and alike."""
+    out = np.zeros((case.entries, case.dimension))
+    for row in out:
+        row[draw.choice(case.dimension, 3, replace=False)] = draw.choice([-1, 1], 3)
+    return quantise_many(out, params)
 
 
-GALLERIES = {f.__name__: f for f in (random_vectors, ties, extremes, close_together, zeros)}
+GALLERIES = {f.__name__: f for f in (random_vectors, ties, extremes, close_together, sparse)}
 
 CASES = (
     Case("random_vectors", 128, 10_000, questions=2),
     Case("ties", 128, 10_000, questions=1, top_k=10),
-    Case("random_vectors", 512, 500, questions=2),
+    Case("random_vectors", 512, 500, questions=2, scale=512),
     *(Case(kind, d, 200, top_k=k) for kind in ("ties", "extremes", "close_together") for d, k in ((128, 10), (192, 1))),
-    *(Case("zeros", d, 150, metric=Metric.EUCLIDEAN, top_k=k) for d, k in ((128, 3), (192, 1))),
-    *(Case("random_vectors", 128, 250, filled=f, slow_line=s) for f, s in ((0.05, True), (0.5, False))),
+    *(Case("sparse", d, 150, top_k=k) for d, k in ((128, 3), (192, 1))),
+    *(Case("random_vectors", 128, 250, filled=f, slow_line=s) for f, s in ((0.01, True), (0.5, False))),
     Case("ties", 128, 500, slow_line=True, top_k=4),
-    *(Case("random_vectors", d, m, questions=2) for d in (128, 192, 512) for m in (1, 2, 87, 88)),
+    *(Case("random_vectors", d, m, questions=2) for d in (16, 128, 192, 512) for m in (1, 2, SLOTS - 1, SLOTS + 1)),
+    *(Case("random_vectors", 16, 300, questions=2, scale=s) for s in (16, 64, 512)),
+    *(Case("random_vectors", d, 300, questions=2, scale=512) for d in (128, 1024)),
     *(Case(kind, 512, 100, top_k=k, questions=2) for kind in ("ties", "extremes") for k in (1, 10)),
-    Case("zeros", 512, 100, metric=Metric.EUCLIDEAN, questions=2),
+    Case("sparse", 512, 100, questions=2),
     Case("close_together", 192, 1000),
     Case("random_vectors", 512, 2000, questions=2),
 )
 """The largest first: a run that is cut short has them."""
 SMALL = (
-    Case("ties", 8, 90, questions=2),
-    Case("zeros", 8, 30, metric=Metric.EUCLIDEAN, top_k=3, filled=0.3, questions=2, slow_line=True),
+    Case("ties", 16, 90, questions=2, scale=16),
+    Case("sparse", 16, 30, top_k=3, filled=0.3, questions=2, slow_line=True),
 )
 
 
@@ -167,15 +181,14 @@ def questions(case: Case, params: Params, gallery: Table, draw: np.random.Genera
             case 0:
                 yield y
             case 1:
-                step = np.zeros(params.dimension, np.int64)
-                step[draw.integers(0, params.dimension)] = 1 if y[0] <= 0 else -1
-                near = y + step
-                fits = params.min_norm2 <= int(near @ near) <= params.max_norm2 and abs(near).max() <= params.scale
-                yield near if fits else y
+                near = y.copy()  # two coordinates change places: the length stays
+                i, j = draw.choice(params.dimension, 2, replace=False)
+                near[[i, j]] = near[[j, i]]
+                yield near
             case 2:
                 yield -y
             case _:
-                yield _quantised(draw.standard_normal((1, params.dimension)), params.scale)[0]
+                yield quantise(draw.standard_normal(params.dimension), params)
 
 
 def wrong(case: Case, servers: Servers, model: dict[Handle, Table], x: Table, named: Sequence[Handle] | None) -> str:
@@ -183,19 +196,22 @@ def wrong(case: Case, servers: Servers, model: dict[Handle, Table], x: Table, na
     found = servers.ask(x, named)
     of = model if named is None else {h: model[h] for h in named}
     near = np.sort(distance2(x, np.array(list(of.values()))))
-    expected = [int(d) for d in near if d <= servers.params.tau][: case.top_k]
+    expected = [int(d) for d in near if d <= servers.params.tau_identify][: case.top_k]
     got = [int(distance2(x, of[h][None])[0]) for h in found if h in of]
     if got != expected or len(set(found)) != len(found):
         return f"{case}: {got} instead of {expected}"
     return ""
 
 
-def examine(
-    case: Case, pk: PublicKey, shares: Sequence[KeyShare], rng: Rng, workers: Workers, seed: Sequence[int]
-) -> dict[str, Any]:
+def thresholds(params: Params, tau: int) -> Params:
+    """One threshold for questions of both kinds."""
+    return dataclasses.replace(params, tau_verify=tau, tau_identify=tau)
+
+
+def examine(case: Case, pk: PublicKey, shares: Sequence[KeyShare], rng: Rng, seed: Sequence[int]) -> dict[str, Any]:
     """One case: a row of the result. Raises `ClickException` at the first wrong answer."""
     draw = np.random.default_rng(list(seed))
-    params = Params(pk.key_id, pk.n_bits, dimension=case.dimension, metric=case.metric, top_k=case.top_k)
+    params = Params(pk.key_id, pk.n_bits, pk.engine, dimension=case.dimension, scale=case.scale, top_k=case.top_k)
     gallery = GALLERIES[case.kind](case, params, draw)
     asked = list(questions(case, params, gallery, draw))
     # on a distance that occurs, so that "at most" is not "less than": the same question is asked with one less
@@ -203,17 +219,19 @@ def examine(
     tau = exact if draw.integers(0, 2) else int(NEAREST * 4 * params.scale**2)
     began, count = time.perf_counter(), 0
     with tempfile.TemporaryDirectory() as folder:
-        servers = Servers(Path(folder), pk, shares, dataclasses.replace(params, tau=tau), rng, workers)
+        servers = Servers(Path(folder), pk, shares, thresholds(params, tau), rng)
 
-        def used(capacity: int) -> Sequence[int]:
-            many = max(1, round(case.filled * capacity))
-            return sorted(draw.choice(capacity, many, replace=False).tolist())
-
-        handles = fill(servers.stores[0], servers.stores[1], pk, params, gallery, rng, slots=used)
+        slots = max(case.entries, round(case.entries / case.filled))
+        places = np.sort(draw.choice(slots, case.entries, replace=False)).astype(np.int64)
+        labels = [f"person {i}" for i in range(case.entries)]
+        both = galleries.changes(params, servers.masks, gallery, places, labels, rng)
+        for store, change in zip(servers.stores, both, strict=True):
+            store.apply(change)
+        handles = [entry.handle for entry in both[0].adds]
         model = dict(zip(handles, gallery, strict=True))
         built = time.perf_counter()
         for threshold in (tau, max(0, exact - 1)):
-            servers.params = dataclasses.replace(params, tau=threshold)
+            servers.params = thresholds(params, threshold)
             servers.connect(slow_line=case.slow_line)
             some = [handles[i] for i in draw.choice(len(handles), min(len(handles), 5), replace=False)]
             for i, x in enumerate(asked if threshold == tau else asked[-1:]):
@@ -223,7 +241,7 @@ def examine(
                         raise click.ClickException(problem)
         servers.close()
     took = time.perf_counter() - built
-    settings = {**dataclasses.asdict(case), "metric": case.metric.value, "key_bits": pk.n_bits, "tau": tau}
+    settings = {**dataclasses.asdict(case), "key_bits": pk.n_bits, "tau": tau}
     return {**settings, "answers": count, "exact": True, "build_s": round(built - began, 1), "ask_s": round(took, 1)}
 
 
@@ -232,22 +250,19 @@ def examine(
 @click.option("--bits", type=click.Choice(["2048", "3072"]), default="2048", help="Length of keys that are made.")
 @click.option("--small", is_flag=True, help="Two small cases only.")
 @click.option("--seed", type=int, default=1)
-@click.option("--workers", type=click.IntRange(1), default=1)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows as JSON.")
-def main(keys: Path | None, bits: str, small: bool, seed: int, workers: int, out: Path | None) -> None:
+def main(keys: Path | None, bits: str, small: bool, seed: int, out: Path | None) -> None:
     """Compare encrypted answers with plain integers; stop at the first that differs."""
     if keys is not None:
         pk = load_public(keys / "public.key")
         shares = [load_share(keys / f"{party.name.lower()}.share", pk, party) for party in Party]
     else:
-        made = generate(int(bits), SystemRng())
+        made = generate(int(bits), SystemRng(), Engine.PREPARED)
         pk, shares = made.public, [made.s1, made.s2]
-    pool = Workers(workers)
-    pool.start()
     rows: list[dict[str, Any]] = []
     for number, case in enumerate(SMALL if small else CASES):
         with watch_load() as load:
-            row = examine(case, pk, shares, SystemRng(), pool, (seed, number))
+            row = examine(case, pk, shares, SystemRng(), (seed, number))
         row["other_load_cores"] = round(load.others, 2)
         rows.append(row)
         click.echo(
@@ -257,7 +272,6 @@ def main(keys: Path | None, bits: str, small: bool, seed: int, workers: int, out
         if out is not None:  # after every case: a run that is cut short keeps what it has
             load.elapsed_s = sum(r["build_s"] + r["ask_s"] for r in rows)
             write(out, body("exactness", seed, rows, load, answers=sum(r["answers"] for r in rows)))
-    pool.close()
     click.echo(f"{sum(row['answers'] for row in rows)} answers, all exact")
 
 

@@ -26,14 +26,15 @@ from pura.crypto.keys import load_public, write_keys
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import generate
 from pura.errors import Overloaded
-from pura.ids import Engine, Handle
-from pura.params import Params
+from pura.ids import Engine, Epoch, Handle
+from pura.statements import signs
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import GatewayStub
 from pura_bench import results, workload
 from pura_bench.machine import resident_bytes
 from pura_bench.workload import Workload
 from pura_client import engines
+from pura_client.config import load as load_client
 from pura_client.gateway import typed
 from pura_client.processes import Server, free_ports, two_servers
 from pura_client.session import Client, connect
@@ -81,8 +82,10 @@ class Crowd:
     def __init__(self, folder: Path, count: int, work: Workload, handles: Sequence[Handle], seed: int) -> None:
         """`handles[place]` is the entry of the workload's place."""
         settings = load_config(folder / "s1" / "s1.toml")
-        self._pk = load_public(folder / "client" / "public.key")
+        self._pk = load_public(folder / "ca" / "public.key")
+        self._group = load_client(folder / "desk" / "client.toml").group_keys()
         self._params = settings.collection.params(self._pk)
+        self._verifier = settings.verifier(self._pk) if signs(self._params.engine) else None
         self._address = settings.listen
         self._ca = (folder / "ca" / "ca.crt").read_bytes()
         signer = Credential(self._ca, (folder / "ca" / "ca.key").read_bytes())
@@ -121,18 +124,21 @@ class Crowd:
         with grpc.secure_channel(self._address, credentials, options) as channel:
             grpc.channel_ready_future(channel).result(DEADLINE_S)
             stub = GatewayStub(channel)
+            shown = bytes.fromhex(fingerprint(mine.cert))
+            author = engines.Author(self._pk, self._params, shown, self._group, self._verifier)
+            self._epoch = Epoch(stub.Info(pb.InfoRequest(), timeout=DEADLINE_S).epoch)
             self._ready.wait()
             asked = number
             while not self._stop.is_set():
                 probe = asked % len(self._work.questions)
                 asked += 1
                 low, high = _AFTER_REFUSAL_S
-                if not self._ask(stub, self._params, probe, rng):
+                if not self._ask(stub, author, probe, rng):
                     time.sleep(low + (high - low) * rng.bits(16) / (1 << 16))
 
-    def _ask(self, stub: GatewayStub, params: Params, probe: int, rng: SystemRng) -> bool:
+    def _ask(self, stub: GatewayStub, author: engines.Author, probe: int, rng: SystemRng) -> bool:
         """One question; False when it was refused because there are too many."""
-        question = engines.ask(self._pk, params, self._work.questions[probe], rng)
+        question = engines.ask(author, self._work.questions[probe], self._epoch, rng)
         began = time.monotonic()
         try:
             reply = stub.Identify(pb.IdentifyRequest(query=question.query), timeout=DEADLINE_S)
@@ -146,7 +152,7 @@ class Crowd:
                 self.tallied.failed[known.code] += 1
             return True
         took = time.monotonic() - began
-        found = question.open(reply)
+        found = question.open(reply).handles
         place = self._handles.index(found[0]) if found else None
         with self._lock:
             if self._work.right(probe, place):
@@ -193,7 +199,9 @@ def row_of(tallied: Tallied, **settings: Any) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--engine", type=click.Choice([e.value for e in Engine]), default=Engine.PACKED.value, show_default=True)
+@click.option(
+    "--engine", type=click.Choice([e.value for e in Engine]), default=Engine.PREPARED.value, show_default=True
+)
 @click.option("--bits", type=click.Choice(["2048", "3072"]), default="2048", show_default=True)
 @click.option("--dimension", type=int, default=128, show_default=True)
 @click.option("--entries", type=int, default=256, show_default=True)
@@ -221,13 +229,18 @@ def main(
     folder = Path(tempfile.mkdtemp(prefix="pura-load-"))
     try:
         with results.watch_load() as busy, console.status(f"{clients} clients for {seconds:.0f} s"):
-            write_keys(generate(int(bits), SystemRng()), folder / "keys")
+            write_keys(generate(int(bits), SystemRng(), Engine(engine)), folder / "keys")
             s1_port, s2_port = free_ports(2)
             collection = Collection(
-                engine=Engine(engine), dimension=dimension, threshold=workload.THRESHOLD, embedder="none"
+                engine=Engine(engine),
+                allow_leaky=engine == Engine.PUBLISHED,
+                dimension=dimension,
+                threshold=workload.THRESHOLD,
+                embedder="none",
             )
             s1, s2, toml = make(folder, folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", s1_port, s2_port))
             limits = f"[limits]\nat_once = {at_once}\nwaiting = {waiting}\n[budget]\nquestions = 1000000\n"
+            limits += "enrolments = 1000000\n"
             s1.write_text(s1.read_text() + limits)
             with two_servers(s1, s2, toml) as servers:
                 with connect(toml) as client:

@@ -31,7 +31,7 @@ def describe(seed: int | str | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "bigint": library(),
         "versions": versions,
-        "command": " ".join([Path(sys.argv[0]).name, *map(_without_place, sys.argv[1:])]),
+        "command": " ".join([_program(), *map(_without_place, sys.argv[1:])]),
         "seed": seed,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -50,6 +50,13 @@ def _cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or "unknown"
+
+
+def _program() -> str:
+    """How this was started: a script by its name, a module as Python takes it."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    module = "" if spec is None else spec.name.removesuffix(".__main__")
+    return f"python -m {module}" if module.startswith("pura") else Path(sys.argv[0]).name
 
 
 def cpu_seconds(pid: int) -> float:
@@ -83,10 +90,10 @@ def memory_bytes(pid: int) -> int:
     return total
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process and of its living children, now (Linux)."""
+def resident_bytes(pid: int, *, alone: bool = False) -> int:
+    """Resident memory of a process and, unless `alone`, of its living children, now (Linux)."""
     total = 0
-    for one in [pid, *_descendants(pid)]:
+    for one in [pid] if alone else [pid, *_descendants(pid)]:
         try:
             total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 All figures are CPU milliseconds for one operation, both servers together in one thread, the median of several runs.
 The protocols take their tuples and zeros from filled pools, as in operation; what a tuple costs is a row of its own.
-`phe` runs beside ours in the same process when it is installed (`pip install 'pura[phe]'`).
+`phe` runs beside ours in the same process when it is installed (`pip install 'pura-match[phe]'`).
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ from pura.crypto.threshold import KeySet, combine, generate
 from pura.errors import ProtocolError
 from pura.ids import Engine, Handle, Party
 from pura.params import Params
-from pura.protocols.packed import client as packed
+from pura.protocols.prepared import template as prepared
 from pura.protocols.published.batch_square import batch_square_s1, batch_square_s2
 from pura.protocols.published.client import encrypt_template, make_mask, open_answer
 from pura.protocols.published.identify import Entry, identify_s1, identify_s2
 from pura.protocols.published.scmp import scmp_s1, scmp_s2
-from pura.protocols.published.side import VALUE_BITS, Side
+from pura.protocols.published.side import SIGMA, VALUE_BITS, Side
 from pura.protocols.published.smin import Candidate, smin_s1, smin_s2
 from pura.protocols.published.smul import smul_s1, smul_s2
 from pura.protocols.published.tuples import make_smul_tuple
 from pura.rounds import Rounds, run_pair
 
 DIMENSION = 128
+TAU = 150_000
 GALLERY = 8
 FIXTURES = Path(__file__).parents[2] / "tests" / "fixtures"
 SQUARE = f"BatchSquare, D = {DIMENSION}"
-PACKED_QUERY = f"encrypt a packed query, D = {DIMENSION}"
+QUESTION = f"encrypt a question, D = {DIMENSION}"
 QUERY = f"published query, M = {GALLERY}"
 PUBLIC_SOCI = {"SMUL": 17.0, "SMUL with its tuple": 28.0, "SCMP": 14.0, SQUARE: 260.0, "SMIN": 40.0}
 """Known figures of the public SOCI+ code at 2048 bits: CPU milliseconds, on another machine."""
@@ -92,8 +93,10 @@ class Bench:
     def __init__(self, keys: KeySet, runs: int, rng: SeededRng) -> None:
         pk = keys.public
         self.keys, self.runs, self.rng = keys, runs, rng
-        self.params = Params(pk.key_id, pk.n_bits, Engine.PUBLISHED, dimension=DIMENSION, tau=150_000)
-        self.packed = dataclasses.replace(self.params, engine=Engine.PACKED)
+        self.params = Params(
+            pk.key_id, pk.n_bits, Engine.PUBLISHED, dimension=DIMENSION, tau_verify=TAU, tau_identify=TAU
+        )
+        self.prepared = dataclasses.replace(self.params, engine=Engine.PREPARED)
         self.s1, self.s2 = (
             Side.new(pk, share, self.params, rng, zeros=120, smul_tuples=20) for share in (keys.s1, keys.s2)
         )
@@ -111,7 +114,7 @@ class Bench:
             "PDec": cpu_ms(lambda: self.keys.s1.partial_decrypt(pk, c), 4 * runs),
             "combine": cpu_ms(lambda: combine(pk, c, u1, u2), 2 * runs),
             "SMUL": self._pair(lambda: smul_s1(s1, xs[2:3], xs[3:4]), lambda: smul_s2(s2, 1)),
-            "SMUL tuple": cpu_ms(lambda: make_smul_tuple(pk, 1, VALUE_BITS + s1.params.sigma, rng), 2 * runs),
+            "SMUL tuple": cpu_ms(lambda: make_smul_tuple(pk, 1, VALUE_BITS + SIGMA, rng), 2 * runs),
             "SCMP": self._pair(lambda: scmp_s1(s1, xs[2:3], xs[3:4]), lambda: scmp_s2(s2, 1)),
             SQUARE: self._pair(
                 lambda: batch_square_s1(s1, [xs], width), lambda: batch_square_s2(s2, 1, DIMENSION, width)
@@ -119,7 +122,7 @@ class Bench:
             "SMIN": self._pair(lambda: smin_s1(s1, ys, zs), lambda: smin_s2(s2, 1)),
         }
         template = np.random.default_rng(1).integers(-40, 41, DIMENSION)
-        out[PACKED_QUERY] = cpu_ms(lambda: packed.encrypt_template(pk, self.packed, template, rng), 4 * runs)
+        out[QUESTION] = cpu_ms(lambda: prepared.encrypt_template(pk, self.prepared, template, rng), 4 * runs)
         out["SMUL with its tuple"] = out["SMUL"] + out["SMUL tuple"]
         out["decrypt (2 PDec, combine)"] = 2 * out["PDec"] + out["combine"]
         out[QUERY] = self._query()
@@ -144,7 +147,7 @@ class Bench:
 
         def ask() -> None:
             opened, _ = run_pair(
-                identify_s1(self.s1, query, held, pk.load(mask)),
+                identify_s1(self.s1, query, held, pk.load(mask), TAU),
                 identify_s2(self.s2, GALLERY),
             )
             if open_answer(pk, params, rho, opened) != [4]:

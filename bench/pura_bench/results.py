@@ -15,7 +15,7 @@ from pura_bench.machine import cpu_seconds, describe
 
 FOLDER = Path(__file__).parents[2] / "docs" / "results"
 """In a checkout: where the last full runs are kept."""
-KINDS = ("speed", "peers", "accuracy", "security")
+KINDS = ("speed", "peers", "accuracy", "security", "asking")
 """In this order in the report; other kinds follow."""
 
 

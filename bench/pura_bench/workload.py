@@ -7,25 +7,31 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.crypto.encoding import Template, distance2, quantise
+from pura.crypto.encoding import Template, distance2, quantise_many
 from pura.ids import KeyId
 from pura.params import DEFAULT_SCALE, Params, tau_from_cosine
+
+Gallery = NDArray[np.signedinteger]
 
 SCALE = DEFAULT_SCALE
 THRESHOLD = 0.5
 """The least cosine that matches. Random unit vectors stay below it: 10,000 of length 128 come to 0.4."""
+DIRECT = 10_000
+"""Entries that are drawn and rounded one by one, 1 ms each; the others are these with coordinates in another order and
+with other signs, which keeps their length exact and makes them strangers."""
 _NOISE = 0.75
 """A probe of an enrolled person has a cosine of about 0.8 with their entry."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """embeddings (M, D) and probes (P, D) are floats; truth[p] is the set of the nearest entries within tau."""
+    """embeddings (M, D), of at most `DIRECT` entries, and probes (P, D) are floats; truth[p] is the set of the nearest
+    entries within tau."""
 
     embeddings: NDArray[np.float64]
     probes: NDArray[np.float64]
-    gallery: NDArray[np.int64]
-    """(M, D), quantised; shared by all who are measured."""
+    gallery: Gallery
+    """(M, D), quantised, int16 beyond `DIRECT` entries; shared by all who are measured."""
     questions: NDArray[np.int64]
     """(P, D), quantised."""
     tau: int
@@ -44,25 +50,40 @@ class Workload:
 def make(entries: int, dimension: int, probes: int, seed: int) -> Workload:
     """M entries and P probes, every other one a stranger. A larger M begins with the entries of a smaller one."""
     draw = np.random.default_rng([seed, dimension])
-    embeddings = _unit(draw.standard_normal((entries, dimension)))
+    embeddings = _unit(draw.standard_normal((min(entries, DIRECT), dimension)))
     asking = np.random.default_rng([seed, dimension, entries])
     known = asking.integers(0, entries, probes)
     noise = _unit(asking.standard_normal((probes, dimension)))
-    genuine = _unit(embeddings[known] + _NOISE * noise)
+    quantiser = Params(KeyId(b"\0" * 16), 2048, dimension=dimension, scale=SCALE)
+    gallery = _varied(quantise_many(embeddings, quantiser), entries, draw)
+    faces = embeddings[known] if entries <= DIRECT else gallery[known] / SCALE
+    genuine = _unit(faces + _NOISE * noise)
     strangers = _unit(asking.standard_normal((probes, dimension)))
     questions = np.where((np.arange(probes) % 2 == 0)[:, None], genuine, strangers)
-    quantiser = Params(KeyId(b"\0" * 16), 2048, dimension=dimension, scale=SCALE)
-    gallery = np.stack([quantise(e, quantiser) for e in embeddings])
-    asked = np.stack([quantise(e, quantiser) for e in questions])
+    asked = quantise_many(questions, quantiser)
     tau = tau_from_cosine(THRESHOLD, SCALE)
     return Workload(embeddings, questions, gallery, asked, tau, tuple(nearest(x, gallery, tau) for x in asked))
 
 
-def nearest(x: Template, gallery: NDArray[np.int64], tau: int) -> frozenset[int]:
+def nearest(x: Template, gallery: Gallery, tau: int) -> frozenset[int]:
     """All entries at the smallest distance if that is at most tau."""
-    d = distance2(x, gallery)
+    d = np.concatenate(
+        [distance2(x, gallery[at : at + DIRECT].astype(np.int64)) for at in range(0, len(gallery), DIRECT)]
+    )
     least = d.min()
     return frozenset(int(i) for i in np.flatnonzero(d == least)) if least <= tau else frozenset()
+
+
+def _varied(direct: Gallery, entries: int, draw: np.random.Generator) -> Gallery:
+    """`direct`, and so many more that there are `entries`."""
+    if entries <= len(direct):
+        return direct
+    out = np.empty((entries, direct.shape[1]), np.int16)
+    out[: len(direct)] = direct
+    for at in range(len(direct), entries, len(direct)):
+        more = draw.permuted(direct, axis=1) * draw.choice([-1, 1], direct.shape)
+        out[at : at + len(direct)] = more[: entries - at]
+    return out
 
 
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float64]:

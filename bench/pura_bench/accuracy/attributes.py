@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -23,7 +23,6 @@ from pura.face import align, images
 from pura.face.detect import Face
 from pura.face.images import Pixels
 from pura.face.pipeline import FacePipeline
-from pura.params import Metric
 from pura_bench.accuracy.embeddings import Embedded, central_crop, central_face, normalised
 from pura_bench.accuracy.evaluate import Scorer
 from pura_bench.accuracy.metrics import Rate
@@ -64,6 +63,38 @@ def rotation(image: Pixels, face: Face, degrees: float, draw: Draw) -> NDArray[A
     x, y, w, h = face.box
     turn = cv2.getRotationMatrix2D((x + w / 2, y + h / 2), degrees * draw.choice([-1, 1]), 1.0)
     return np.asarray(cv2.warpAffine(image, turn, image.shape[1::-1], borderMode=cv2.BORDER_REPLICATE))
+
+
+def keystone(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[Any]:
+    """Seen from the left (below 0) or from the right: one side of the photo is lower, by a percentage at either end."""
+    height, width = image.shape[:2]
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    moved, rise = corners.copy(), np.float32(abs(share) / 100 * height)
+    for corner, sign in ((1, 1), (2, -1)) if share > 0 else ((0, 1), (3, -1)):
+        moved[corner, 1] += sign * rise
+    turn = cv2.getPerspectiveTransform(corners, moved)
+    return np.asarray(cv2.warpPerspective(image, turn, (width, height), borderMode=cv2.BORDER_REPLICATE))
+
+
+def hue(image: Pixels, face: Face, degrees: float, draw: Draw) -> NDArray[Any]:
+    """All hues turned."""
+    hsv = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2HSV_FULL)).astype(np.int64)
+    hsv[..., 0] = (hsv[..., 0] + round(degrees / 360 * 256)) % 256
+    return np.asarray(cv2.cvtColor(hsv.astype(np.uint8), cv2.COLOR_HSV2RGB_FULL))
+
+
+def glasses(image: Pixels, face: Face, width: float, draw: Draw) -> NDArray[Any]:
+    """A dark frame around both eyes, with a bridge; its lines so wide, in % of the distance of the eyes."""
+    out = image.copy()
+    one, two = face.landmarks[0], face.landmarks[1]
+    apart = float(np.linalg.norm(two - one))
+    line, radius = max(1, round(width / 100 * apart)), round(0.36 * apart)
+    across = (two - one) / apart
+    for eye in (one, two):
+        cv2.circle(out, np.rint(eye).astype(int).tolist(), radius, (20, 20, 25), line, cv2.LINE_AA)
+    left, right = (np.rint(at).astype(int).tolist() for at in (one + across * radius, two - across * radius))
+    cv2.line(out, left, right, (20, 20, 25), line, cv2.LINE_AA)
+    return out
 
 
 def occlusion(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[Any]:
@@ -160,15 +191,15 @@ def invariance(
     seed: int,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """The table. threshold: the least cosine, or the largest distance.
+    """The table. threshold: the least cosine.
 
     False matches are of altered photos with the enrolled photos of all other people of the sample.
     """
-    data, metric = embedded.data, embedded.metric
+    data = embedded.data
     sample = Sample.of(embedded, size, seed)
     gallery, plain = embedded.vectors[sample.enrolled], embedded.vectors[sample.asked]
-    people = data.people if data.people is not None else np.arange(len(data.photos)) // 2
-    judge = _Judge(gallery, people[sample.enrolled], people[sample.asked], threshold, metric)
+    people = embedded.people_or_pairs
+    judge = Judge(gallery, people[sample.enrolled], people[sample.asked], threshold)
     between = np.linalg.norm(gallery[:, None] - plain[None], axis=2)[judge.others.T]
     base = judge(plain)
     rows = []
@@ -176,11 +207,11 @@ def invariance(
         for level in attribute.levels:
             # each row draws for itself: one can be run again alone
             draw = np.random.default_rng([seed, zlib.crc32(attribute.name.encode()), int(level * 1000)])
-            moved = np.full(plain.shape, np.nan)
-            for k, place in enumerate(sample.asked):
-                moved[k] = _altered(data.photos[place], data.aligned, attribute, level, draw, faces)
+            crops = []
+            for place in sample.asked:
+                crops.append(altered_crop(data.photos[place], data.aligned, attribute, level, draw, faces))
                 progress()
-            moved = normalised(moved, metric)
+            moved = embed_crops(crops, faces)
             rows.append({"attribute": attribute.name, "unit": attribute.unit, "level": level}
                         | _row(plain, moved, float(between.mean())) | judge(moved))  # fmt: skip
     return {
@@ -193,23 +224,38 @@ def invariance(
     }
 
 
-def _altered(
-    photo: Any, aligned: bool, attribute: Attribute, level: float, draw: Draw, faces: FacePipeline
-) -> NDArray[np.float64]:
-    """The embedding of a photo after a change; NaN when the face is not found any more."""
+def altered_crop(
+    photo: Any,
+    aligned: bool,
+    attribute: Attribute | None,
+    level: float,
+    draw: Draw,
+    faces: FacePipeline,
+    after: Callable[[Pixels], Pixels] = lambda pixels: pixels,
+    where: Face | None = None,
+) -> Pixels | None:
+    """The aligned face of a photo after a change, and after what is then done to the whole photo; None when the face is
+    not found (any more). where: the face of the photo as it is, if that is known."""
     image = images.read(photo)
     size = faces.spec.input_size
     if aligned:
         face = Face((0.0, 0.0, float(size), float(size)), align.TEMPLATE * (size / align.TEMPLATE_SIZE), 1.0)
-        crop: Pixels | None = attribute.apply(image, face, level, draw)
-    else:
-        try:
-            crop = central_crop(attribute.apply(image, central_face(image, faces), level, draw), faces)
-        except NoFace:
-            crop = None
-    if crop is None:
-        return np.full(faces.spec.dimension, np.nan)
-    return faces.embed_aligned(crop[None]).astype(np.float64).reshape(-1)
+        return after(image if attribute is None else attribute.apply(image, face, level, draw))
+    try:
+        if attribute is not None:
+            image = attribute.apply(image, where or central_face(image, faces), level, draw)
+        return central_crop(after(image), faces)
+    except NoFace:
+        return None
+
+
+def embed_crops(crops: Sequence[Pixels | None], faces: FacePipeline) -> NDArray[np.float64]:
+    """Embeddings (n, D) of unit length; NaN where there is no face."""
+    out = np.full((len(crops), faces.spec.dimension), np.nan)
+    places = [i for i, crop in enumerate(crops) if crop is not None]
+    if places:
+        out[places] = faces.embed_aligned(np.stack([crop for crop in crops if crop is not None]))
+    return normalised(out)
 
 
 def _row(plain: NDArray[np.float64], moved: NDArray[np.float64], between: float) -> dict[str, Any]:
@@ -224,7 +270,7 @@ def _row(plain: NDArray[np.float64], moved: NDArray[np.float64], between: float)
     }
 
 
-class _Judge:
+class Judge:
     """The decisions about asked photos at a fixed threshold."""
 
     def __init__(
@@ -233,10 +279,8 @@ class _Judge:
         enrolled: NDArray[np.int64],
         asked: NDArray[np.int64],
         threshold: float,
-        metric: Metric,
     ) -> None:
-        self._gallery, self._score = gallery, Scorer(metric)
-        self._at = threshold if metric is Metric.COSINE else -threshold
+        self._gallery, self._score, self._at = gallery, Scorer(), threshold
         self.others = asked[:, None] != enrolled[None]
         """(asked, enrolled): pairs of different people."""
 

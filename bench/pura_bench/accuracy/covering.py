@@ -1,7 +1,5 @@
 """Covering probes: how many people accept one of a few vectors that were made to be near many people.
 
-    python -m pura_bench.accuracy.covering --data lfw1:FOLDER
-
 A client may send any vector. The attacker has one photo of each person of the data set's training half, makes means of
 neighbouring people among them, and greedily takes those that most of the people not yet covered would accept; the
 victims are the people of the other half, with one photo each. Reported for each embedder at thresholds fitted on the
@@ -12,21 +10,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
-import click
 import numpy as np
-from numpy.typing import NDArray
-from rich.console import Console
-from rich.table import Table
 
 from pura.attack import dictionary
 from pura.face import centre
 from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE, SFACE_CENTRED
 from pura_bench.accuracy import datasets, metrics
-from pura_bench.accuracy.embeddings import Embedded, Vectors, embed
+from pura_bench.accuracy.embeddings import Embedded, Vectors
 from pura_bench.accuracy.evaluate import Scorer, all_pairs
 from pura_bench.accuracy.metrics import Rate
+from pura_bench.accuracy.templates import with_centre
+from pura_bench.accuracy.topic import Photos, Table, topic
 
 QUESTIONS = (1, 10, 100, 300)
 FMRS = (1e-3, 1e-4)
@@ -48,18 +45,11 @@ def one_each(embedded: Embedded) -> Vectors:
     return embedded.vectors[found[first]]
 
 
-def with_centre(embedded: Embedded, basis: NDArray[np.float64]) -> Embedded:
-    """The same photos, centred; those without a face stay so."""
-    vectors = np.full(embedded.vectors.shape, np.nan)
-    vectors[embedded.found] = centre.centred(embedded.vectors[embedded.found], basis)
-    return Embedded(embedded.data, vectors, embedded.metric)
-
-
 def scores(embedded: Embedded) -> tuple[Vectors, Vectors]:
     """(genuine, impostor) of all pairs of photos."""
     if embedded.data.people is None:
         raise datasets.BadDataSet("the data set must say who is on its photos")
-    return all_pairs(embedded.vectors, embedded.data.people, Scorer(embedded.metric))
+    return all_pairs(embedded.vectors, embedded.data.people, Scorer())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,30 +74,26 @@ def against(attacker: Embedded, victims: Embedded, seed: int) -> Iterator[Row]:
         yield Row(fmr, at, metrics.matches(genuine, at), taken(photos, enrolled, at), taken(covering, enrolled, at))
 
 
-@click.command()
-@click.option("--data", required=True, help="A data set with a training half: lfw1:FOLDER.")
-@click.option("--seed", default=1, show_default=True, help="Seed of the order of photos.")
-def main(data: str, seed: int) -> None:
-    """Covering probes against SFace, plain and centred, also by only a part of the built-in centre."""
-    training, reported = datasets.load(data)
-    if training is None:
-        raise click.UsageError("the data set has no training half")
-    faces = FacePipeline(SFACE)
-    attacker, victims, others = (embed(each, faces) for each in (training, reported, datasets.orl()))
-    own, foreign = (centre.basis([centre.mean_of(each.vectors[each.found], "")]) for each in (attacker, others))
-    nothing, both = centre.of(SFACE), centre.of(SFACE_CENTRED)
-    table = Table("taken out", "FMR", "threshold", "TAR, %", *(f"{n} questions" for n in QUESTIONS))
-    table.title = "victims who accept photos, covering probes, %"
-    for name, basis in {"nothing": nothing, "attacker's": own, "ORL's": foreign, "both": both}.items():
+@topic("covering")
+def covering(photos: Photos, seed: int) -> list[Table]:
+    """Vectors that are made to be near many people, against SFace plain and with parts of the built-in centre.
+
+    --embedder is not used.
+    """
+    plain = FacePipeline(SFACE)
+    if photos.training is None:
+        raise datasets.BadDataSet("this needs a data set with a half to fit on: lfw1:FOLDER")
+    attacker, victims, others = (
+        photos.embed(each, plain) for each in (photos.training, photos.reported, datasets.orl())
+    )
+    bases = {"nothing": centre.of(SFACE), "both means": centre.of(SFACE_CENTRED)}
+    for name, each in (("the attacker's own mean", attacker), ("another population's: ORL's", others)):
+        bases[name] = centre.basis([centre.mean_of(each.vectors[each.found], "")])
+    rows: list[dict[str, Any]] = []
+    for name, basis in bases.items():
         for row in against(with_centre(attacker, basis), with_centre(victims, basis), seed):
-            cells = (f"{_percent(a)}, {_percent(b)}" for a, b in zip(row.photos, row.covering, strict=True))
-            table.add_row(name, f"{row.fmr:g}", f"{row.threshold:.4f}", _percent(row.tar), *cells)
-    Console().print(table)
-
-
-def _percent(rate: Rate) -> str:
-    return f"{100 * rate.value:.2f}"
-
-
-if __name__ == "__main__":
-    main()
+            for kind, rates in (("photos of strangers", row.photos), ("covering probes", row.covering)):
+                asked = {f"{n} questions": rate.as_dict() for n, rate in zip(QUESTIONS, rates, strict=True)}
+                fitted = {"FMR": f"{row.fmr:g}", "threshold": row.threshold, "TAR": row.tar.as_dict()}
+                rows.append({"taken out": name, **fitted, "asked": kind, **asked})
+    return [Table("victims who accept one of the first questions; thresholds fitted on the attacker's half", rows)]

@@ -17,15 +17,14 @@ from pura.face.detect import Face
 from pura.face.download import cache_folder, sha256_of, write_atomically
 from pura.face.images import Pixels
 from pura.face.pipeline import FacePipeline
-from pura.params import Metric
-from pura_bench.accuracy.datasets import DataSet
+from pura_bench.accuracy.datasets import BadDataSet, DataSet
 
 VERSION = 3
 """Raise it when detection or alignment change."""
 BATCH = 16
 
 Vectors = NDArray[np.float64]
-"""(n, D); of unit length under the cosine metric. A row of NaN: no face was found."""
+"""(n, D), of unit length. A row of NaN: no face was found."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +33,20 @@ class Embedded:
 
     data: DataSet
     vectors: Vectors
-    metric: Metric
+    lengths: NDArray[np.float64] | None = None
+    """(n,): of what the network gave, which it makes shorter for faces that it sees badly."""
+
+    @property
+    def who(self) -> NDArray[np.int64]:
+        """(n,): who is on each photo, numbered from 0 without gaps. Raises `BadDataSet` where only pairs are known."""
+        if self.data.people is None:
+            raise BadDataSet("the data set must say who is on its photos")
+        return np.asarray(np.unique(self.data.people, return_inverse=True)[1])
+
+    @property
+    def people_or_pairs(self) -> NDArray[np.int64]:
+        """(n,): who is on each photo; where only pairs are known, every pair counts as people of its own."""
+        return np.arange(len(self.data.photos)) // 2 if self.data.people is None else self.data.people
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -51,13 +63,11 @@ def embed(data: DataSet, faces: FacePipeline, progress: Callable[[int], None] = 
         body = io.BytesIO()
         np.savez_compressed(body, vectors=vectors)
         write_atomically(path, body.getvalue())
-    return Embedded(data, normalised(vectors, faces.spec.metric), faces.spec.metric)
+    return Embedded(data, normalised(vectors), np.linalg.norm(vectors, axis=1))
 
 
-def normalised(vectors: Vectors, metric: Metric) -> Vectors:
-    """Of unit length under the cosine metric."""
-    if metric is Metric.EUCLIDEAN:
-        return vectors
+def normalised(vectors: Vectors) -> Vectors:
+    """Rows of unit length."""
     out: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return out
 
@@ -65,7 +75,7 @@ def normalised(vectors: Vectors, metric: Metric) -> Vectors:
 def _key(data: DataSet, faces: FacePipeline) -> str:
     spec = faces.spec
     # a file by what is in it; and without a centre as it was before there were any
-    model = spec.model_dump_json(exclude={"path", "centre", "centre_sha256"})
+    model = spec.model_dump_json(exclude={"path", "centre", "centre_sha256", "agreement"})
     if spec.centre is not None:
         model += sha256_of(spec.centre)
     return hashlib.sha256(f"{VERSION} {data.digest} {data.aligned} {model}".encode()).hexdigest()[:32]

@@ -7,6 +7,7 @@ integers, ||x - y||^2 <= tau.
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.crypto.encoding import distance2, quantise
+from pura.crypto.encoding import distance2, quantise_many
 from pura.crypto.keys import write_keys
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import generate
@@ -26,6 +27,7 @@ from pura.policy import Policy
 from pura_bench.accuracy.embeddings import Embedded
 from pura_client.processes import free_ports, two_servers
 from pura_client.session import Client, connect
+from pura_client.templates import Ready
 from pura_server.config import Collection
 from pura_server.deploy import Hosts, make
 
@@ -38,6 +40,7 @@ change_s = 7200.0
 [budget]
 questions = 1000000
 per_hour = 1000000.0
+enrolments = 1000000
 """
 
 
@@ -57,17 +60,16 @@ def sample(embedded: Embedded, size: int, seed: int) -> NDArray[np.int64]:
 
 
 @contextlib.contextmanager
-def deployed(policy: Policy, engine: Engine, bits: int, workers: int = 0) -> Iterator[Client]:
-    """A new collection with the policy's threshold, both servers running, and a client's session."""
+def deployed(policy: Policy, engine: Engine, bits: int, workers: int = 0) -> Iterator[tuple[Client, Path]]:
+    """A new collection with the policy's threshold, both servers running: a client's session, and where they lie."""
     with tempfile.TemporaryDirectory(prefix="pura-accuracy-") as name:
         folder = Path(name)
-        write_keys(generate(bits, SystemRng()), folder / "keys")
+        write_keys(generate(bits, SystemRng(), engine), folder / "keys")
         collection = Collection(
             engine=engine,
+            allow_leaky=engine is Engine.PUBLISHED,
             dimension=policy.dimension,
             scale=policy.scale,
-            metric=policy.metric,
-            radius=policy.radius,
             tau=policy.tau,
             embedder=policy.embedder,
         )
@@ -75,11 +77,9 @@ def deployed(policy: Policy, engine: Engine, bits: int, workers: int = 0) -> Ite
         s1, s2, client = make(folder / "made", folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", one, two))
         for path in (s1, s2):
             path.write_text(f"{path.read_text()}{_LIMITS}\n[workers]\ncount = {workers}\n")
-        lines = client.read_text().splitlines()
-        lines = [line for line in lines if not line.startswith("deadline_s")]
-        client.write_text("\n".join([*lines, f"deadline_s = {DEADLINE_S}", ""]))
+        client.write_text(re.sub("(?m)^deadline_s = .*$", f"deadline_s = {DEADLINE_S}", client.read_text()))
         with two_servers(s1, s2, client, timeout_s=600.0), connect(client) as session:
-            yield session
+            yield session, folder / "made"
 
 
 def through_encryption(
@@ -88,31 +88,26 @@ def through_encryption(
     pairs: NDArray[np.int64],
     engine: Engine,
     bits: int,
-    progress: Callable[[str, int, int], None] = lambda *_: None,
+    progress: Callable[[], None] = lambda: None,
     workers: int = 0,
 ) -> dict[str, Any]:
     """The decisions of the encrypted system on pairs (places in the data set), beside those of plain integers."""
     data, vectors = embedded.data, embedded.vectors
     first, second = vectors[data.pairs[pairs, 0]], vectors[data.pairs[pairs, 1]]
     plain = decisions(first, second, policy)
-    with deployed(policy, engine, bits, workers) as session:
+    with deployed(policy, engine, bits, workers) as (session, _):
         began = time.monotonic()
-        done = 0
-
-        def enrolled(_: Any) -> None:
-            nonlocal done
-            done += 1
-            progress("enrolling", done, len(pairs))
-
-        for outcome in session.enroll_many(((first[k], f"pair {k}") for k in range(len(pairs))), enrolled):
+        for outcome in session.enroll_many(
+            ((Ready(first[k]), f"pair {k}") for k in range(len(pairs))), lambda _: progress()
+        ):
             if outcome.error is not None:
                 raise outcome.error
         enrolling = time.monotonic() - began
         began = time.monotonic()
         answers = np.zeros(len(pairs), np.bool_)
         for k in range(len(pairs)):
-            answers[k] = session.verify(second[k], f"pair {k}").match
-            progress("verifying", k + 1, len(pairs))
+            answers[k] = session.verify(Ready(second[k]), f"pair {k}").match
+            progress()
         verifying = time.monotonic() - began
     same = data.same[pairs]
     return {
@@ -139,9 +134,6 @@ def decisions(first: NDArray[np.float64], second: NDArray[np.float64], policy: P
         2048,
         dimension=policy.dimension,
         scale=policy.scale,
-        metric=policy.metric,
-        radius=policy.radius,
-        tau=policy.tau,
     )
-    xs, ys = (np.stack([quantise(e, params) for e in each]) for each in (first, second))
+    xs, ys = quantise_many(first, params), quantise_many(second, params)
     return np.array([int(distance2(x, y[None])[0]) <= policy.tau for x, y in zip(xs, ys, strict=True)], np.bool_)

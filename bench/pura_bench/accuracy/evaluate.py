@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.crypto.encoding import quantise
+from pura.crypto.encoding import quantise_many
 from pura.ids import KeyId
-from pura.params import Metric, Params, tau_from_cosine, tau_from_distance
+from pura.params import Params, tau_from_cosine
 from pura_bench.accuracy import metrics
 from pura_bench.accuracy.embeddings import Embedded, Vectors
 from pura_bench.accuracy.metrics import Rate, Scores, Search
+from pura_bench.accuracy.people import Errors
 
 SCALES = (16, 32, 64, 128, 256, 512, 1024)
 FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -23,23 +24,18 @@ CURVE = 60
 _BLOCK = 512
 
 
-def similarities(x: Vectors, y: Vectors, metric: Metric) -> Scores:
-    """(n, m): cosines, or distances with a minus sign; -inf where there is no face."""
-    if metric is Metric.COSINE:
-        scores = x @ y.T
-    else:
-        # ||x||^2 + ||y||^2 - 2 <x, y>
-        d2 = (x**2).sum(1)[:, None] + (y**2).sum(1)[None, :] - 2 * x @ y.T
-        scores = -np.sqrt(np.maximum(d2, 0))
+def similarities(x: Vectors, y: Vectors) -> Scores:
+    """(n, m): cosines; -inf where there is no face."""
+    scores = x @ y.T
     return np.where(np.isnan(scores), -np.inf, scores)
 
 
-def quantised(vectors: Vectors, scale: int, metric: Metric, radius: float = 1.0) -> Vectors:
+def quantised(vectors: Vectors, scale: int) -> Vectors:
     """Templates (n, D), exact integers in floats; NaN where there is no face. The client's own quantisation."""
-    params = Params(KeyId(b"\0" * 16), 2048, dimension=vectors.shape[1], scale=scale, metric=metric, radius=radius)
+    params = Params(KeyId(b"\0" * 16), 2048, dimension=vectors.shape[1], scale=scale)
     out = np.full(vectors.shape, np.nan)
-    for i in np.flatnonzero(~np.isnan(vectors[:, 0])):
-        out[i] = quantise(vectors[i], params)
+    found = ~np.isnan(vectors[:, 0])
+    out[found] = quantise_many(vectors[found], params)
     return out
 
 
@@ -53,11 +49,10 @@ def integer_scores(x: Vectors, y: Vectors) -> Scores:
 class Scorer:
     """How two sets of vectors are compared."""
 
-    metric: Metric
     integers: bool = False
 
     def __call__(self, x: Vectors, y: Vectors) -> Scores:
-        return integer_scores(x, y) if self.integers else similarities(x, y, self.metric)
+        return integer_scores(x, y) if self.integers else similarities(x, y)
 
     def of_pairs(self, vectors: Vectors, pairs: NDArray[np.int64]) -> Scores:
         """(P,): the scores of pairs of rows."""
@@ -81,19 +76,12 @@ def all_pairs(vectors: Vectors, people: NDArray[np.int64], score: Scorer) -> tup
 
 def impostors_and_genuine(embedded: Embedded) -> tuple[Scores, Scores]:
     """(genuine, impostor) scores in floats: of all pairs of photos where people are known, else of the protocol's."""
-    score = Scorer(embedded.metric)
+    score = Scorer()
     data = embedded.data
     if data.people is not None:
         return all_pairs(embedded.vectors, data.people, score)
     scores = score.of_pairs(embedded.vectors, data.pairs)
     return scores[data.same], scores[~data.same]
-
-
-def tau_of(threshold: float, scale: int, metric: Metric, radius: float) -> int:
-    """The largest squared distance of templates for a threshold: the least cosine, or the largest distance."""
-    if metric is Metric.COSINE:
-        return tau_from_cosine(threshold, scale)
-    return tau_from_distance(threshold, scale, radius)
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -185,17 +173,18 @@ def identification(vectors: Vectors, people: NDArray[np.int64], score: Scorer) -
     return out
 
 
-def table(embedded: Embedded, threshold: float, scale: int | None, radius: float = 1.0) -> dict[str, Any]:
-    """All figures in floats (scale None) or for templates at a scale; `threshold` is a cosine or a distance.
+def table(embedded: Embedded, threshold: float, scale: int | None, seed: int = 1) -> dict[str, Any]:
+    """All figures in floats (scale None) or for templates at a scale; `threshold` is a cosine.
 
-    With a scale, `changed` says how many decisions differ from those in floats.
+    With a scale, `changed` says how many decisions differ from those in floats. Of all pairs, the errors at the
+    threshold have intervals that draw people.
     """
-    data, metric = embedded.data, embedded.metric
-    vectors, score, at = embedded.vectors, Scorer(metric), threshold if metric is Metric.COSINE else -threshold
+    data = embedded.data
+    vectors, score, at = embedded.vectors, Scorer(), threshold
     floats = score.of_pairs(vectors, data.pairs) >= at
     if scale is not None:
-        vectors, score = quantised(vectors, scale, metric, radius), Scorer(metric, integers=True)
-        at = float(-tau_of(threshold, scale, metric, radius))
+        vectors, score = quantised(vectors, scale), Scorer(integers=True)
+        at = float(-tau_from_cosine(threshold, scale))
     scores = score.of_pairs(vectors, data.pairs)
     out: dict[str, Any] = {
         "scale": scale,
@@ -206,6 +195,8 @@ def table(embedded: Embedded, threshold: float, scale: int | None, radius: float
         genuine, impostor = all_pairs(vectors, data.people, score)
         everything = np.concatenate([genuine, impostor])
         out["all_pairs"] = verification(everything, np.arange(len(everything)) < len(genuine), None, at)
+        errors = Errors.of(vectors, data.people, score, at, seed)
+        out["all_pairs"]["at_threshold"] |= {"fmr": errors.fmr().as_dict(), "fnmr": errors.fnmr().as_dict()}
         out["identification"] = identification(vectors, data.people, score)
         out["roc"] = curve(genuine, impostor)
     else:

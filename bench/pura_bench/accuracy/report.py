@@ -56,7 +56,9 @@ def _percent(value: float | None, digits: int = 2) -> str:
 
 
 def _rate(rate: dict[str, Any], digits: int = 2) -> str:
-    """A rate in per cent with its interval."""
+    """A rate in per cent with its interval; where nobody errs, whoever is drawn, there is none."""
+    if rate["value"] == rate["high"] == 0:
+        return f"0 of {rate['n']:,}"
     low, high = _percent(rate["low"], digits), _percent(rate["high"], digits)
     return f"{_percent(rate['value'], digits)} ({low} to {high})"
 
@@ -69,12 +71,12 @@ def accuracy_rows(result: dict[str, Any]) -> Rows:
     """The protocol's pairs."""
     heads = [
         "",
-        "10-fold accuracy, %",
-        "EER, %",
-        "FMR at the threshold, %",
-        "FNMR, %",
-        "accuracy, %",
+        "right at the threshold, %",
+        "FMR there, %",
+        "FNMR there, %",
         "decisions changed",
+        "EER, %",
+        "10 folds, each at the others' best threshold, %",
     ]
     out = [heads]
     for row in result["rows"]:
@@ -84,12 +86,12 @@ def accuracy_rows(result: dict[str, Any]) -> Rows:
         out.append(
             [
                 _scale(row),
-                f"{_percent(folds['mean'])} ± {_percent(folds['std'])}",
-                _percent(pairs["eer"]),
+                _rate(at["accuracy"]),
                 _rate(at["fmr"]),
                 _rate(at["fnmr"]),
-                _rate(at["accuracy"]),
                 changed,
+                _percent(pairs["eer"]),
+                f"{_percent(folds['mean'])} ± {_percent(folds['std'])}",
             ]
         )
     return out
@@ -111,7 +113,7 @@ def policy_rows(result: dict[str, Any]) -> Rows:
         ["wanted FMR", "threshold", "tau", "FMR there", "interval at 95 %", "impostor pairs", "FNMR there, %"],
         [
             f"{policy['wanted_fmr']:.0e}",
-            f"{policy['threshold']:.4f} ({policy['metric']})",
+            f"{policy['threshold']:.4f}",
             f"{policy['tau']:,} at S = {policy['scale']}",
             f"{measured['fmr']:.2e}",
             f"{low:.1e} to {high:.1e} ({measured['fmr_interval_method']})",
@@ -137,9 +139,9 @@ def all_pairs_rows(result: dict[str, Any]) -> Rows:
         every = row["all_pairs"]
         at = every["at_threshold"]
         tars = [_percent(each["tar"]["value"]) for each in every["tar_at_far"]]
-        out.append(
-            [_scale(row), *tars, _percent(every["eer"]), f"{at['fmr']['value']:.2e}", _percent(at["fnmr"]["value"])]
-        )
+        false = at["fmr"]
+        fmr = f"{false['value']:.2e} ({false['low']:.1e} to {false['high']:.1e})"
+        out.append([_scale(row), *tars, _percent(every["eer"]), fmr, _rate(at["fnmr"])])
     return out
 
 
@@ -245,9 +247,8 @@ def score_figure(result: dict[str, Any]) -> bytes:
     for name, colour in (("impostor", "tab:red"), ("genuine", "tab:green")):
         total = max(1, sum(scores[name]))
         axes.stairs([count / total for count in scores[name]], edges, fill=True, alpha=0.5, color=colour, label=name)
-    cosine = result["policy"]["metric"] == "cosine"
-    axes.axvline(result["policy"]["threshold"] * (1 if cosine else -1), color="black", linewidth=1, label="threshold")
-    axes.set(xlabel="cosine" if cosine else "-distance", ylabel="share of pairs")
+    axes.axvline(result["policy"]["threshold"], color="black", linewidth=1, label="threshold")
+    axes.set(xlabel="cosine", ylabel="share of pairs")
     axes.legend()
     return _png(figure)
 

@@ -22,7 +22,7 @@ NAMES = tuple(peer.name for peer in PEERS)
 @click.command()
 @click.option("--only", type=click.Choice([*OURS, *NAMES]), multiple=True, help="Some of them; all if left out.")
 @click.option("--entries", default=(1000,), show_default=True, multiple=True, type=click.IntRange(1, 100_000))
-@click.option("--dimension", default=128, show_default=True, type=click.IntRange(2, 4096))
+@click.option("--dimension", default=128, show_default=True, type=click.IntRange(16, 4096))
 @click.option("--probes", default=4, show_default=True, type=click.IntRange(1, 100), help="Questions of each.")
 @click.option("--seed", default=1, show_default=True)
 @click.option("--limit", default=600.0, show_default=True, help="Seconds for one peer; slower ones are left out.")
@@ -111,9 +111,9 @@ def table(rows: list[dict[str, Any]]) -> Table:
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[str]:
-    """Packed against each other row of the same size: the ratios, and what a faster one gives up."""
+    """Prepared against each other row of the same size: the ratios, and what a faster one gives up."""
     out = []
-    ours = {row["entries"]: row for row in rows if row["name"] == "packed" and "skipped" not in row}
+    ours = {row["entries"]: row for row in rows if row["name"] == "prepared" and "skipped" not in row}
     for row in rows:
         base = ours.get(row["entries"])
         if base is None or row is base or "skipped" in row:
@@ -121,27 +121,27 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
         wall, cpu = row["wall_s"] / base["wall_s"], row["cpu_s"] / base["cpu_s"]
         who = f"M = {row['entries']:,}: {row['title']}"
         if wall >= 1:
-            out.append(f"{who} takes {wall:.3g} times the wall time and {cpu:.3g} times the CPU of packed")
+            out.append(f"{who} takes {wall:.3g} times the wall time and {cpu:.3g} times the CPU of prepared")
         else:
             out.append(
-                f"{who} is {1 / wall:.3g} times faster than packed by the clock. Gallery protected: {row['gallery']}; "
-                f"minimum: {row['minimum']}; scores known to {row['score_known_to']}; {row['trust']}"
+                f"{who} is {1 / wall:.3g} times faster than prepared by the clock. Gallery protected: "
+                f"{row['gallery']}; minimum: {row['minimum']}; scores known to {row['score_known_to']}; {row['trust']}"
             )
     return out
 
 
 def beside_quoted(rows: list[dict[str, Any]]) -> list[str]:
-    """Packed against the figures that are quoted, at their sizes."""
+    """Prepared against the figures that are quoted, at their sizes."""
     out = []
     for quoted in QUOTED:
         for row in rows:
-            if (row["name"], row["entries"], row["dimension"]) == ("packed", quoted["entries"], quoted["dimension"]):
+            if (row["name"], row["entries"], row["dimension"]) == ("prepared", quoted["entries"], quoted["dimension"]):
                 if "skipped" in row:
                     continue
                 wall = float(str(quoted["wall_s"])) / row["wall_s"]
                 size = float(str(quoted["bytes_peer"])) / row["bytes_peer"]
                 out.append(
-                    f"M = {row['entries']:,}: {quoted['title']} took {wall:.3g} times the wall time of packed and "
+                    f"M = {row['entries']:,}: {quoted['title']} took {wall:.3g} times the wall time of prepared and "
                     f"moved {size:.3g} times the bytes between the servers"
                 )
     return out

@@ -8,9 +8,10 @@ from typing import Any
 
 from pura.errors import PuraError
 from pura_bench.speed.measure import Cell, measure
+from pura_bench.speed.plan import PROBES
 from pura_bench.workload import Workload
 
-OURS = ("packed", "published")
+OURS = ("prepared", "published")
 PUBLISHED_LIMIT = 100
 """The published protocols take about 0.1 s of CPU an entry: above this size, they are measured here and scaled up."""
 
@@ -21,7 +22,7 @@ _FACTS = {
     "threshold": "yes",
     "trust": "two servers that do not collude, no helper",
 }
-_KNOWN = {"packed": "nobody", "published": "nobody; S2 learns the magnitude of differences"}
+_KNOWN = {"prepared": "nobody", "published": "nobody; S2 learns the magnitude of differences"}
 
 
 def measure_ours(engine: str, work: Workload, seed: int, folder: Path | None = None) -> dict[str, Any]:
@@ -38,7 +39,9 @@ def measure_ours(engine: str, work: Workload, seed: int, folder: Path | None = N
     }
     size = min(entries, PUBLISHED_LIMIT) if engine == "published" else entries
     with tempfile.TemporaryDirectory(prefix="pura-peers-") as temporary:
-        cell = Cell(engine, size, dimension, 2048, 0, probes=len(work.questions) if size == entries else 1)
+        probes = 1 if size < entries else len(work.questions)
+        probes = max(PROBES, probes) if engine == "prepared" else probes
+        cell = Cell(engine, size, dimension, 2048, 0, probes=probes)
         try:
             got = measure(cell, folder or Path(temporary), seed)
         except (PuraError, OSError, ImportError) as error:

@@ -6,16 +6,27 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from pura.ids import GONE
 from pura_bench.report import others
+from pura_bench.report.matrix import Cell, matrix
 from pura_bench.speed.fit import online
 
 BEGIN, END = "<!-- figures:begin -->", "<!-- figures:end -->"
+ROWS = 5
+"""Of a table; all of them are in the report."""
+QUOTED = (
+    "a client that may ask",
+    "a client that may ask and enrol",
+    "one server",
+    "one server and clients",
+    "both disks, without keys",
+)
 Row = dict[str, Any]
 
 
 def block(contents: Iterable[Row]) -> str:
     """Markdown of all figures, between the markers. Of several runs of speed the first is quoted."""
-    parts = [BEGIN]
+    parts, contents = [BEGIN], list(contents)
     speed = False
     for content in contents:
         match content["kind"]:
@@ -26,17 +37,28 @@ def block(contents: Iterable[Row]) -> str:
                 parts += _peers(content)
             case "accuracy":
                 parts += _lines(content, others.accuracy_lines(content))
-            case "security":
-                parts += _security(content)
-    parts += ["", "More, with stages, memory and what was skipped: [docs/results/](docs/results).", END]
+    parts += _attacks(contents)
+    parts += ["", "All rows, plots, stages, memory, and what was skipped: [docs/results/](docs/results).", END]
     return "\n".join(parts)
 
 
-def _security(content: Row) -> list[str]:
-    heads = ["deployment", "best of our attacks", "questions", "its face taken for the person enrolled, FMR 1e-3"]
-    rows = [heads, ["---"] * len(heads), *others.security_best(content)]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return ["", *lines, *_lines(content, [])[1:]]
+def _attacks(contents: list[Row]) -> list[str]:
+    """Of the report's matrix: what some attackers get of the worst deployment, and of ours."""
+    whole = matrix(contents)
+    rows = [["attacker", whole.deployments[0], whole.deployments[-1]]]
+    found = zip(whole.attackers, whole.cells[0], whole.cells[-1], strict=True)
+    rows += [[who, _cell(worst), _cell(ours)] for who, worst, ours in found if who in QUOTED]
+    text = "What the best attack known gets, and of how many victims (docs/results/report.html has more of both):"
+    return ["", text, "", *_table(rows)]
+
+
+def _cell(cell: Cell) -> str:
+    spent = f"; {cell.spent}" if cell.spent else ""
+    return f"**{cell.verdict.value}**: {cell.attack}{spent}{', ' + cell.share if cell.share else ''}"
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])]
 
 
 def _lines(content: Row, lines: list[str]) -> list[str]:
@@ -52,45 +74,50 @@ def _machine(content: Row) -> str:
 
 
 def _speed(content: Row) -> list[str]:
-    rows = [r for r in content["rows"] if r["D"] == 128 and r["network"] == "loopback" and r["key_bits"] in (0, 2048)]
+    rows = [
+        r
+        for r in content["rows"]
+        if r["D"] == 128 and r["network"] == "loopback" and r["key_bits"] in (0, 2048) and not r.get("lockout")
+    ]
     out = [
         "",
         f"One question, D = 128, S = {content.get('scale', 512)}, 2048-bit key, client and both servers on one "
         "machine, every answer equal to plain integers:",
         "",
-        "| engine | entries | wall | CPU an entry, both servers | offline | client bytes | bytes between servers |",
+        "| engine | entries | wall | CPU, both servers | made ahead | client bytes | bytes between servers |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for row in _chosen(rows):
+    chosen = _chosen(rows)
+    for row in chosen:
         star = " \\*" if row["extrapolated"] else ""
         out.append(
-            f"| {row['engine']}{star} | {row['M']:,} | {seconds(row['wall_s'])} | {seconds(online(row) / row['M'])} | "
+            f"| {row['engine']}{star} | {row['M']:,} | {seconds(row['wall_s'])} | {seconds(online(row))} | "
             f"{_offline(row)} | {row['bytes_client']:,} | {size(row['bytes_peer'])} |"
         )
-    if any(row["extrapolated"] for row in rows):
+    if any(row["extrapolated"] for row in chosen):
         out.append("\n\\* extrapolated from smaller galleries, not measured.")
     times = _times(rows)
     if times:
-        out.append(f"\nCPU of the published protocols over that of engine packed: {', '.join(times)}.")
-    networks = [r for r in content["rows"] if r["engine"] == "packed" and r["network"] != "loopback"]
+        out.append(f"\nCPU of the published protocols over that of engine prepared: {', '.join(times)}.")
+    networks = [r for r in content["rows"] if r["engine"] == "prepared" and r["network"] != "loopback"]
     if networks:
         walls = ", ".join(
             f"{seconds(r['wall_s'])} on a {r['network'].upper()} for {r['M']:,} entries" for r in networks
         )
-        out.append(f"\nWith real delay on every link, engine packed takes {walls} (0.5 ms; 20 ms and 100 Mbit/s).")
+        out.append(f"\nWith real delay on every link, engine prepared takes {walls} (0.5 ms; 20 ms and 100 Mbit/s).")
     out.append(f"\nMeasured by {_machine(content)}.")
     return out
 
 
 def _times(rows: list[Row]) -> list[str]:
-    """Published over packed at the sizes that both have, with equally many workers, measured before extrapolated."""
+    """Published over prepared at the sizes that both have, with equally many workers, measured before extrapolated."""
     out = []
-    for m in sorted({r["M"] for r in rows if r["engine"] == "packed" and r["M"] >= 100}):
+    for m in sorted({r["M"] for r in rows if r["engine"] == "prepared" and r["M"] >= 100}):
         pairs = [
             (p, q)
             for p in rows
             for q in rows
-            if (p["engine"], q["engine"], p["M"], q["M"]) == ("published", "packed", m, m)
+            if (p["engine"], q["engine"], p["M"], q["M"]) == ("published", "prepared", m, m)
             and p["workers"] == q["workers"]
         ]
         if pairs:
@@ -101,14 +128,20 @@ def _times(rows: list[Row]) -> list[str]:
 
 
 def _chosen(rows: list[Row]) -> list[Row]:
-    """For each engine and size of at least 100 the fastest row by the clock, measured before extrapolated."""
+    """For each size of engine prepared, the largest ones, the fastest row by the clock; of each of the others the
+    largest that was measured."""
     best: dict[tuple[str, int], Row] = {}
     for row in rows:
         known = best.get((row["engine"], row["M"]))
-        if row["M"] >= 100 and (known is None or _rank(row) < _rank(known)):
+        if row["engine"] not in GONE and (known is None or _rank(row) < _rank(known)):
             best[row["engine"], row["M"]] = row
-    order = {"packed": 0, "published": 1, "plaintext": 2}
-    return [best[key] for key in sorted(best, key=lambda key: (order[key[0]], key[1]))]
+    ours = sorted(m for engine, m in best if engine == "prepared")
+    others_ = {engine: max(m for e, m in best if e == engine) for engine, _ in best if engine != "prepared"}
+    out = [best["prepared", m] for m in ours[-(ROWS - len(others_)) :]]
+    for engine, most in sorted(others_.items(), reverse=True):
+        measured = [m for e, m in best if e == engine and not best[e, m]["extrapolated"]]
+        out.append(best[engine, max(measured, default=most)])
+    return out
 
 
 def _rank(row: Row) -> tuple[bool, float]:
@@ -120,10 +153,12 @@ def _peers(content: Row) -> list[str]:
     if any(r["entries"] == 1000 for r in content["rows"]):
         size_ = 1000
     rows = [r for r in content["rows"] if r["entries"] == size_]
-    have = sorted((r for r in rows if "skipped" not in r), key=lambda r: float(r["wall_s"]))
+    have = sorted((r for r in rows if "skipped" not in r and r["name"] not in GONE), key=lambda r: float(r["wall_s"]))
+    ours = [r for r in have if r["name"] == "prepared"]
+    have = sorted([*ours, *[r for r in have if r not in ours][: ROWS - len(ours)]], key=have.index)
     out = [
         "",
-        f"Beside other ways to match one face with {size_:,} under encryption, in one run:",
+        f"Beside the fastest other ways to match one face with {size_:,} under encryption, in one run:",
         "",
         "| who | wall | CPU, offline too | bytes between | gallery hidden | minimum hidden | scores known to | trust |",
         "|---|--:|--:|--:|---|---|---|---|",
@@ -135,12 +170,6 @@ def _peers(content: Row) -> list[str]:
             f"{size(row['bytes_peer'])} | {_short(row['gallery'])} | {_short(row['minimum'])} | "
             f"{row['score_known_to']} | {row['trust']} |"
         )
-    for row in content.get("quoted", []):
-        if row["entries"] == size_:
-            out.append(
-                f"| {row['title']} | {seconds(row['wall_s'])} | - | {size(row['bytes_peer'])} | "
-                f"{_short(row['gallery'])} | {_short(row['minimum'])} | {row['score_known_to']} | {row['trust']} |"
-            )
     for row in have:
         if "bytes_peer_first" in row and row["bytes_peer_first"] > 2 * row["bytes_peer"]:
             out.append(
@@ -149,15 +178,12 @@ def _peers(content: Row) -> list[str]:
             )
         if "scaled_from" in row:
             out.append(f"\n\\* measured with {row['scaled_from']} entries and scaled up.")
-    for row in rows:
-        if "skipped" in row:
-            out.append(f"\n{row['title']}: not measured, {row['skipped']}.")
     out.append(f"\nMeasured by {_machine(content)}.")
     return out
 
 
 def _offline(row: Row) -> str:
-    return seconds(row["cpu_s_offline"] / row["M"]) if row["cpu_s_offline"] else "-"
+    return seconds(row["cpu_s_offline"]) if row["cpu_s_offline"] else "-"
 
 
 def _short(text: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from pura.ids import GONE
+
 Row = dict[str, Any]
 Rows = list[list[str]]
-NOTHING = "no deployment"
-"""What the security bench calls the floor and the ceiling: no attack at all."""
 
 
 def accuracy_parts(content: Row) -> list[tuple[str, Rows, str]]:
@@ -22,21 +22,47 @@ def accuracy_parts(content: Row) -> list[tuple[str, Rows, str]]:
     ]
 
 
+def topic_parts(content: Row) -> list[tuple[str, Rows]]:
+    """(title, table with its heads first) of each table of a topic of accuracy."""
+    from pura_bench.accuracy.topic import Table
+
+    return [(each["title"], Table(each["title"], each["rows"]).as_text()) for each in content["tables"]]
+
+
 def accuracy_lines(content: Row) -> list[str]:
-    """Accuracy in floats and as templates, the threshold, and what went through encryption."""
-    name = content["data_set"]["name"]
+    """Errors at the fitted threshold, in floats and as templates, and what went through encryption."""
+    data, policy = content["data_set"], content["policy"]
     by_scale = {row["scale"]: row for row in content["rows"]}
-    floats, quantised = by_scale[None], by_scale[content["policy"]["scale"]]
-    mean = [100 * row["pairs"]["accuracy"]["mean"] for row in (floats, quantised)]
-    changed = f"{quantised['changed']} of {content['data_set']['pairs']:,} decisions changed"
+    floats, quantised = by_scale[None], by_scale[policy["scale"]]
+    changed = f"{quantised['changed']} of {data['pairs']:,} decisions are others as templates, S = {policy['scale']}"
+    fitted = policy["measured"]["data_set"] if content["held_out"] else "the same photos"
+    at_the = f"at the threshold {policy['threshold']:.4f}, fitted on {fitted} for an FMR of {policy['wanted_fmr']:.0e}"
+    right = _percent(floats["pairs"]["at_threshold"]["accuracy"])
     out = [
-        f"{name}, {content['embedder']['name']}: {mean[0]:.2f} % right in floats, {mean[1]:.2f} % as templates "
-        f"(S = {content['policy']['scale']}; {changed})."
+        f"{data['name']}, {content['embedder']['name']}, {at_the}: {right} of {data['pairs']:,} pairs right; {changed}."
     ]
+    if "all_pairs" in floats:
+        at = floats["all_pairs"]["at_threshold"]
+        fmr = at["fmr"]
+        out.append(
+            f"All pairs of its photos: FNMR {_percent(at['fnmr'])} of {at['fnmr']['n']:,}, FMR {fmr['value']:.1e} "
+            f"({fmr['low']:.1e} to {fmr['high']:.1e}) of {fmr['n']:,}; intervals draw people."
+        )
     if found := content.get("encrypted"):
         equal = f"{found['equal_to_plain_integers']:,} of {found['pairs']:,} decisions equal plain integers"
         out.append(f"Through two servers, engine {found['engine']}, {found['bits']} bits: {equal}.")
     return out
+
+
+def _percent(rate: Row) -> str:
+    if rate["value"] == rate["high"] == 0:  # nobody errs, whoever is drawn: there is no interval
+        return "0 %"
+    return f"{100 * rate['value']:.2f} % ({100 * rate['low']:.2f} to {100 * rate['high']:.2f})"
+
+
+def is_of_now(row: Row) -> bool:
+    """Whether a row names no engine that is gone: recorded results may."""
+    return not any(gone in str(value) for gone in GONE for value in row.values() if isinstance(value, str))
 
 
 def security_rows(content: Row) -> Rows:
@@ -46,7 +72,7 @@ def security_rows(content: Row) -> Rows:
     for name in names:
         heads += [f"similarity, {name}", f"accepted at FMR 1e-3, {name}"]
     out = [heads]
-    for row in content["arms"]:
+    for row in filter(is_of_now, content["arms"]):
         seen = {v["network"]: v for v in row["verdicts"]}
         cells = [row["deployment"], row["attack"], f"{row['budget']:,}"]
         for name in names:
@@ -58,17 +84,18 @@ def security_rows(content: Row) -> Rows:
     return out
 
 
-def security_best(content: Row) -> Rows:
-    """The best attack on each deployment, by the first network: deployment, attack, questions, share accepted."""
-    best: dict[str, Row] = {}
-    for row in content["arms"]:
-        known = best.get(row["deployment"])
-        if row["deployment"] != NOTHING and (known is None or worth(row) > worth(known)):
-            best[row["deployment"]] = row
-    return [
-        [name, row["attack"], f"{row['budget']:,}", _share(row["verdicts"][0]["sar1"]["0.001"])]
-        for name, row in best.items()
-    ]
+def asking_rows(content: Row) -> Rows:
+    """Each embedder under each limit: who was let in, the template's cosine, another photo matched."""
+    out = [["embedder", "limit", "questions", "let in", "cosine of those", "another photo matches, FMR 1e-3"]]
+    for row in content["rows"]:
+        cosine = "-" if row["cosine"] is None else _median(row["cosine"])
+        let_in = f"{row['opened']['k']} of {row['opened']['n']}"
+        out.append([row["embedder"], row["limit"], f"{row['questions']:,}", let_in, cosine, _share(row["sar2"])])
+    for row in content["everybody_at_once"]:
+        limit = f"none; asks {row['people']} people at once, the first who is named"
+        let_in, cosine = f"{row['somebody_opened']['k']} of {row['somebody_opened']['n']}", _median(row["cosine"])
+        out.append([row["embedder"], limit, f"{row['questions']:,}", let_in, cosine, "-"])
+    return out
 
 
 def worth(row: Row) -> tuple[float, int, int]:

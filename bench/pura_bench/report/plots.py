@@ -14,7 +14,7 @@ from pura_bench.speed.fit import by_family, online
 
 Row = dict[str, Any]
 INK, SOFT, GOOD, BAD, GREY = "#1d2a33", "#5d6b75", "#1a7f4b", "#b3261e", "#8a949c"
-COLOURS = {"packed": GOOD, "published": BAD, "plaintext": GREY}
+COLOURS = {"prepared": GOOD, "published": BAD, "plaintext": GREY}
 _STYLE: Any = {
     "font.size": 9,
     "axes.edgecolor": SOFT,
@@ -46,7 +46,11 @@ def speed_plots(content: Row) -> list[tuple[str, str, str]]:
     """(title, what it shows, image) of a speed result; plots without data are left out."""
     rows = content["rows"]
     out = []
-    base = [r for r in rows if r["D"] == 128 and r["key_bits"] in (0, 2048) and r["network"] == "loopback"]
+    base = [
+        r
+        for r in rows
+        if r["D"] == 128 and r["key_bits"] in (0, 2048) and r["network"] == "loopback" and not r.get("lockout")
+    ]
     if base:
         out.append(
             (
@@ -64,14 +68,14 @@ def speed_plots(content: Row) -> list[tuple[str, str, str]]:
                 draw((7, 0.9 + 0.45 * len(staged)), lambda axes: _stages(axes, staged)),
             )
         )
-    networks = [r for r in rows if r["engine"] == "packed" and not r["extrapolated"] and r["workers"] == 0]
+    networks = [r for r in rows if r["engine"] == "prepared" and not r["extrapolated"] and r["workers"] == 0]
     sizes = {r["M"] for r in networks if r["network"] != "loopback"}
     networks = [r for r in networks if r["M"] in sizes and r["D"] == 128 and r["key_bits"] == 2048]
     if networks:
         out.append(
             (
                 "What the network costs",
-                "Wall time of one question with engine packed; lan 0.5 ms, wan 20 ms and 100 Mbit/s, by real delay.",
+                "Wall time of one question with engine prepared; lan 0.5 ms, wan 20 ms and 100 Mbit/s, by real delay.",
                 draw((7, 0.9 + 0.4 * len(networks)), lambda axes: _networks(axes, networks)),
             )
         )

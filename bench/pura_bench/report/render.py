@@ -11,6 +11,7 @@ import jinja2
 
 from pura_bench.report import others, plots
 from pura_bench.report.figures import seconds, size
+from pura_bench.report.matrix import matrix
 
 Row = dict[str, Any]
 TITLES = {
@@ -18,7 +19,20 @@ TITLES = {
     "peers": "Beside other ways to match under encryption",
     "accuracy": "Accuracy",
     "security": "What each deployment leaks",
+    "asking": "What decisions alone give away",
+    "defended": "What the defaults leave",
+    "rights": "What more rights, a batch made ahead, and a lock as a weapon get",
+    "views": "Whether a server's view can be told from a simulated one",
+    "exactness": "Encrypted answers against plain integers",
 }
+TOPICS = {
+    "speed": ("Speed", ("speed", "peers", "large", "enrol", "load")),
+    "accuracy": ("Accuracy", ("accuracy", "topic")),
+    "attacks": ("Attacks", ("security", "asking", "defended", "rights")),
+    "right": ("Right and simulated", ("exactness", "views")),
+}
+"""By its name in the page: its title, and the kinds of results in it. Everything else is under the last topic."""
+OTHERS = ("more", "More")
 _LONGEST = 400
 """Rows of a table; the rest stays in the JSON."""
 
@@ -45,12 +59,41 @@ class Section:
     tables: list[Table]
 
 
+@dataclasses.dataclass
+class Topic:
+    """Sections that are looked at together."""
+
+    id: str
+    title: str
+    sections: list[Section]
+
+
 def render(contents: Iterable[Row]) -> str:
     """The HTML of all results that there are."""
+    contents = list(contents)
     source = resources.files("pura_bench.report").joinpath("report.html.j2").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    sections = [section(content) for content in contents]
-    return environment.from_string(source).render(sections=sections)
+    page = environment.from_string(source)
+    return page.render(matrix=matrix(contents), topics=topics(contents), first=_first(contents))
+
+
+def topics(contents: list[Row]) -> list[Topic]:
+    """All sections by topic; topics without any are left out."""
+    named = {kind: id_ for id_, (_, kinds) in TOPICS.items() for kind in kinds}
+    out = {id_: Topic(id_, title, []) for id_, (title, _) in TOPICS.items()}
+    out[OTHERS[0]] = Topic(*OTHERS, [])
+    for content in contents:
+        out[named.get(content["kind"], OTHERS[0])].sections.append(section(content))
+    return [topic for topic in out.values() if topic.sections]
+
+
+def _first(contents: list[Row]) -> list[tuple[str, str, str, str]]:
+    """The plots of the first screen: topic, title, caption, image."""
+    out = []
+    for topic, kind in (("How fast", "speed"), ("How accurate", "accuracy")):
+        images = [image for content in contents if content["kind"] == kind for image in section(content).images[:1]]
+        out += [(topic, *image) for image in images[:1]]
+    return out
 
 
 def section(content: Row) -> Section:
@@ -71,15 +114,25 @@ def section(content: Row) -> Section:
         parts = others.accuracy_parts(content)
         images += [(title, "", image) for title, _, image in parts if image]
         tables = [table(title, rows[0], list(rows[1:])) for title, rows, _ in parts]
+    elif kind == "topic":
+        tables = [table(title, rows[0], list(rows[1:])) for title, rows in others.topic_parts(content)]
     elif kind == "security":
         rows = others.security_rows(content)
         tables = [table("Every attack", rows[0], list(rows[1:]))]
         for name in ("servers", "transcripts", "unlinkability", "opens"):
-            tables += _anything(name.replace("_", " "), content.get(name, []))
+            tables += _anything(name.replace("_", " "), [row for row in content.get(name, []) if others.is_of_now(row)])
+    elif kind == "asking":
+        rows = others.asking_rows(content)
+        tables = [table("Each limit", rows[0], list(rows[1:]))]
     else:
         tables = [*_given(content), *_anything("", content, top=True)]
+    title = TITLES.get(kind, kind.capitalize())
+    if kind == "accuracy":
+        title += f": {content['data_set']['name']}"
+    elif kind == "topic":
+        title = f"Accuracy, {content['topic']}: {content['data_set']}"
     return Section(
-        TITLES.get(kind, kind.capitalize()) + (f": {content['data_set']['name']}" if kind == "accuracy" else ""),
+        title,
         str(machine.get("command") or content.get("command", "")),
         _machine({"time": content.get("when"), **machine}),
         [line for line in content.get("summary", []) if isinstance(line, str)],

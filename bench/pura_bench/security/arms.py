@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.attack import blobs, boundary, darkerbb, dictionary, invert, leak, linear
+from pura.attack import belief, blobs, boundary, darkerbb, dictionary, invert, leak, linear
 from pura.attack.basis import Basis, pictures, vectors
 from pura.attack.embedders import OpenCvEmbed, TorchEmbed
 from pura.attack.metrics import Band
@@ -28,15 +28,16 @@ from pura_bench.security.plaintext import DECISION, ROUNDED, SCORE, plaintext_se
 
 PLAINTEXT, ROUND_1, ROUND_01, BITS = "plaintext, score", "plaintext, rounded to 0.1", "plaintext, rounded to 0.01", \
     "plaintext, decision only"  # fmt: skip
-SMALL_BUDGET, LOCKOUT = 100, 20
-PACKED = "Pura, packed"
-PACKED_BUDGET = f"{PACKED}, a budget of {SMALL_BUDGET} questions"
-PACKED_LOCKOUT = f"{PACKED}, a lockout after {LOCKOUT} near questions"
-PACKED_CENTRED = f"{PACKED}, centred embeddings"
-PACKED_CENTRED_BUDGET = f"{PACKED_CENTRED}, a budget of {SMALL_BUDGET} questions"
+SMALL_BUDGET, LOCKOUT, WINDOWS = 100, 20, 5
+PREPARED = "Pura, prepared"
+PREPARED_BUDGET = f"{PREPARED}, a budget of {SMALL_BUDGET} questions"
+PREPARED_LOCKOUT = f"{PREPARED}, a lockout after {LOCKOUT} near questions"
+PREPARED_LOCKOUT_FIVE = f"{PREPARED_LOCKOUT}, {WINDOWS} windows"
+PREPARED_CENTRED = f"{PREPARED}, centred embeddings"
+PREPARED_CENTRED_BUDGET = f"{PREPARED_CENTRED}, a budget of {SMALL_BUDGET} questions"
 PUBLISHED_S2 = "published engine, curious S2"
-PACKED_S1, PACKED_S2 = "packed engine, curious S1", "packed engine, curious S2"
-STOLEN, CIPHERTEXTS = "stolen plaintext database", "stolen ciphertexts"
+PREPARED_S1, PREPARED_S2 = "prepared engine, curious S1", "prepared engine, curious S2"
+STOLEN, FOLDERS = "stolen plaintext database", "both data folders, without keys"
 DISK_S1, DISK_S2 = "one server's whole disk, S1", "one server's whole disk, S2"
 SPLIT_PUBLISHED, SPLIT_S1, SPLIT_S2 = "key split, published: S2 alone", "key split, ours: S1 alone", \
     "key split, ours: S2 alone"  # fmt: skip
@@ -44,9 +45,8 @@ NOTHING = "no deployment"
 STOLEN_PICTURES = "stolen-plaintext-database-inversion-0.npy"
 SAME = 0.999
 ACCEPTED_BY = (1, 10, 100, 500, 1500)
-PHOTOS, COVERING = "photos", "covering probes"
-RANDOM, PRINCIPAL = "random", "principal"
-BISECTED = "{}, bisected angles, {} directions, then inversion"
+PHOTOS, LIKELY = "photos", "likely probes"
+BELIEVED = "{}, a Gaussian belief, then inversion"
 FOLLOWING = "whatever number follows the similarity, then inversion"
 NOTHING_OPENED = "nothing is opened, so a guess: somebody else's photo"
 VIA_SERVERS = "all questions through the server"
@@ -100,18 +100,9 @@ class Stage:
         return np.random.default_rng(self.plan.seed)
 
     @functools.cached_property
-    def covering(self) -> Floats:
-        """Covering probes of the attacker's people, one photo each."""
-        known = self.cast.known
-        _, one_each = np.unique(known.people, return_index=True)
-        return dictionary.covering(known.embeddings[one_each], self.threshold)
-
-    @functools.cached_property
-    def principal(self) -> Floats:
-        """Directions in which the attacker's people differ, those first in which they differ most; (D, D)."""
-        known = self.cast.known.embeddings
-        out: Floats = np.linalg.svd(known - known.mean(0), full_matrices=False)[2]
-        return out
+    def likely(self) -> Floats:
+        """What is likeliest to be accepted, first things first, for the largest budget."""
+        return belief.openings(self.cast.known.embeddings, self.threshold, max(self.plan.budgets))
 
     # --- results --------------------------------------------------------------------------------
 
@@ -286,11 +277,9 @@ def photos_in_order(stage: Stage) -> NDArray[np.int64]:
 
 
 def probes_of(stage: Stage, which: str) -> Floats:
-    """What is tried until something is accepted, (n, D): photos; or covering probes, and photos after them."""
+    """What is tried until something is accepted, (n, D): photos, or the probes that are likeliest."""
     photos: Floats = stage.cast.known.embeddings[photos_in_order(stage)]
-    if which == PHOTOS:
-        return photos
-    return np.concatenate([stage.covering, photos])
+    return photos if which == PHOTOS else stage.likely
 
 
 def first_accept(start: dictionary.Start, which: str, within: int) -> dict[str, Any]:
@@ -308,22 +297,19 @@ def first_accept(start: dictionary.Start, which: str, within: int) -> dict[str, 
 
 def decisions(stage: Stage) -> list[dict[str, Any]]:
     """The adaptive attack in embedding space on a server that returns decisions."""
-    rows = []
-    budgets = (*stage.plan.budgets, 3 * max(stage.plan.budgets))
+    rows, known = [], stage.cast.known.embeddings
     with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
-        for which in (PHOTOS, COVERING):
+        for which in (PHOTOS, LIKELY):
             start = dictionary.search(client, probes_of(stage, which), max(stage.plan.budgets))
             accept = first_accept(start, which, max(stage.plan.budgets))
-            for name, directions in ((RANDOM, None), (PRINCIPAL, stage.principal)):
-                found = boundary.template(client, start, budgets, stage.rng, directions=directions)
-                for budget in budgets:
-                    attack, template = BISECTED.format(which, name), found.at[budget]
-                    more: dict[str, Any] = {"templates": template, "first_accept": accept}
-                    if directions is None:  # the weaker of the two: its templates are enough
-                        rows.append(stage.line(BITS, attack, budget, VIA_SERVERS, **more))
-                        continue
-                    made = stage.invert(template, f"decisions, {which}, {budget}")
-                    rows.append(stage.row(BITS, attack, budget, made, VIA_SERVERS, **more))
+            found = belief.template(client, start, known, stage.threshold, stage.plan.budgets)
+            for budget in stage.plan.budgets:
+                template = found.at[budget]
+                made = stage.invert(template, f"decisions, {which}, {budget}")
+                rows.append(
+                    stage.row(BITS, BELIEVED.format(which), budget, made, VIA_SERVERS,
+                              templates=template, first_accept=accept)
+                )  # fmt: skip
     return rows
 
 

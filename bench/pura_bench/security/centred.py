@@ -17,7 +17,7 @@ from pura.attack.oracle import Floats, unit
 from pura.face import centre
 from pura.face.spec import SFACE_CENTRED
 from pura.ids import Engine
-from pura_bench.security.arms import COVERING, PACKED_CENTRED, PACKED_CENTRED_BUDGET, PHOTOS, SMALL_BUDGET, Stage
+from pura_bench.security.arms import LIKELY, PHOTOS, PREPARED_CENTRED, PREPARED_CENTRED_BUDGET, SMALL_BUDGET, Stage
 from pura_bench.security.lab import Lab
 from pura_bench.security.photos import Photos
 from pura_bench.security.servers import everybody, through
@@ -47,13 +47,13 @@ def centred(stage: Stage, common: centre.Basis) -> Stage:
     return dataclasses.replace(stage, cast=cast, threshold=threshold, restored=restored)
 
 
-def packed_centred(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
+def prepared_centred(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     """Decisions on centred embeddings, attacked as those on plain ones are."""
     there = centred(stage, centre.of(SFACE_CENTRED))
-    with Lab(there, lab.keys).deploy(Engine.PACKED) as deployment:
-        rows, few = everybody(there, deployment, PACKED_CENTRED, stage.plan.budgets, (PHOTOS, COVERING))
-        limited, _ = everybody(there, deployment, PACKED_CENTRED_BUDGET, (SMALL_BUDGET,))
-        return [*rows, *limited, through(there, deployment, few, PACKED_CENTRED)]
+    with Lab(there, lab.keys).deploy(Engine.PREPARED) as deployment:
+        rows, few = everybody(there, deployment, PREPARED_CENTRED, stage.plan.budgets, (PHOTOS, LIKELY))
+        limited, _ = everybody(there, deployment, PREPARED_CENTRED_BUDGET, (SMALL_BUDGET,))
+        return [*rows, *limited, through(there, deployment, few, PREPARED_CENTRED)]
 
 
-ARMS = {"packed-centred": packed_centred}
+ARMS = {"prepared-centred": prepared_centred}

@@ -113,7 +113,7 @@ def security(
     try:
         import torch
     except ImportError as error:
-        raise click.ClickException("the attacks need torch: pip install 'pura[attack]'") from error
+        raise click.ClickException("the attacks need torch: pip install 'pura-match[attack]'") from error
     if threads is not None:
         torch.set_num_threads(threads)
     run(plan, photos, out, work, only, skip, threads, faces, minutes)

@@ -21,7 +21,7 @@ import click
 from pura.crypto.rng import SystemRng
 from pura.ids import Engine
 from pura.messages import Message, encode
-from pura.protocols.packed import convert, score
+from pura.protocols.prepared import template
 from pura.rounds import Receive, Rounds, Step
 from pura_server import app, engines
 from pura_server import config as server_config
@@ -80,7 +80,7 @@ def spy(notes: Notes) -> None:
         else:
             backend = original_peer(parts)
         session = backend.session
-        backend.session = lambda: watched(session(), notes)
+        backend.session = lambda *begins: watched(session(*begins), notes)
         return backend
 
     def gateway(parts: engines.Parts) -> Any:
@@ -95,22 +95,15 @@ def spy(notes: Notes) -> None:
 
 
 def _watch_openings(notes: Notes) -> None:
-    """What the packed engine opens: S2 the query's masked slots, S1 the masked scores."""
-    slots, scores = convert._slots, score.slots_of
+    """What engine prepared opens: S1 the digits of the masked template."""
+    whole = template.open_masked
 
-    def masked_query(rows: Any, plain: Any) -> Any:
-        got = slots(rows, plain)
-        if got is not None:
-            notes.add("opened", protocol="convert", values=[str(v) for v in got])
+    def masked_template(*args: Any, **more: Any) -> Any:
+        got = whole(*args, **more)
+        notes.add("opened", protocol="convert", values=[str(int(v)) for v in got.reshape(-1)])
         return got
 
-    def masked_scores(side: Any, plain: Any) -> Any:
-        got = scores(side, plain)
-        notes.add("opened", protocol="score", values=[str(int(v)) for v in got])
-        return got
-
-    convert._slots = masked_query
-    score.slots_of = masked_scores  # S2 splits its own mask with it; that is noted too
+    setattr(template, "open_masked", masked_template)  # noqa: B010
 
 
 @click.command()

@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 
 from pura.attack.oracle import Bools, Floats, Index, count
-from pura.crypto.encoding import distance2, quantise
-from pura.crypto.keys import write_keys
+from pura.crypto.encoding import distance2, quantise, quantise_many
+from pura.crypto.keys import PUBLIC_NAME, load_public, write_keys
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import KeySet, generate
 from pura.errors import BudgetSpent
 from pura.ids import Engine
 from pura.params import Params
+from pura.protocols.published.side import SIGMA
 from pura_client import processes
 from pura_client.session import Client, connect
+from pura_client.templates import Ready
+from pura_server.cli_collection import DEEP
 from pura_server.config import Collection, load
 from pura_server.deploy import Hosts, make
 
@@ -43,7 +46,7 @@ class Deployment:
 
     def question(self, victim: int, probe: Floats) -> bool:
         """Is this the victim? Through the client's library and both servers."""
-        return self.client.verify(np.asarray(probe, np.float32), self.labels[victim]).match
+        return self.client.verify(Ready(np.asarray(probe, np.float32)), self.labels[victim]).match
 
     def plaintext(self, enrolled: Floats) -> PlainDecisions:
         """What the servers must answer: the integer computation on quantised vectors."""
@@ -51,14 +54,14 @@ class Deployment:
 
 
 class PlainDecisions:
-    """The decision of the encrypted engines, computed in the clear: d <= tau over quantised vectors, and "no" from an
-    entry that was asked near too often, where the policy has such a limit."""
+    """The decision of the encrypted engines about one named entry, computed in the clear: d <= tau over quantised
+    vectors, and "no" from an entry that was asked too often, within a day, where the policy has such a limit."""
 
     def __init__(self, enrolled: Floats, params: Params) -> None:
         self.params = params
-        self._templates = np.array([quantise(e, params) for e in enrolled])
+        self._templates = quantise_many(np.asarray(enrolled), params)
         self.queries = np.zeros(len(enrolled), np.int64)
-        self._near = np.zeros(len(enrolled), np.int64)
+        self._counted = np.zeros(len(enrolled), np.int64)
 
     def decide(self, victims: Index, probes: Floats) -> Bools:
         """See `DecisionOracle`."""
@@ -66,18 +69,17 @@ class PlainDecisions:
         out = [self._one(int(v), probe) for v, probe in zip(victims, probes, strict=True)]
         return np.array(out, bool)
 
-    def forget(self) -> None:
+    def forget(self, window: int = 0, windows: int = 1) -> None:
         """Begin a new window: nothing was asked near any entry."""
-        self._near[:] = 0
+        self._counted[:] = 0
 
     def _one(self, victim: int, probe: Floats) -> bool:
         p = self.params
         d = int(distance2(quantise(np.asarray(probe, np.float32), p), self._templates[victim][None])[0])
-        if not p.lockout_limit:
-            return d <= p.tau
-        locked = bool(self._near[victim] >= p.lockout_limit)
-        self._near[victim] += d <= p.lockout_tau and not locked
-        return d <= p.tau and not locked
+        limit = p.lockout_limit or p.tries[0]
+        locked = bool(limit and self._counted[victim] >= limit)
+        self._counted[victim] += (d <= p.lockout_tau if p.lockout_limit else d > p.tau_deep) and not locked
+        return d <= p.tau_verify and not locked
 
 
 class ServerDecisions:
@@ -120,7 +122,7 @@ class ServerLeak:
         count(self.queries, victims)
         sizes, matches = [], []
         params = self._deployment.params
-        unit = float(1 << params.sigma) * 2 * params.scale**2
+        unit = float(1 << SIGMA) * 2 * params.scale**2
         for v, probe in zip(victims, probes, strict=True):
             self._notes.read()
             matches.append(self._deployment.question(int(v), probe))
@@ -141,16 +143,20 @@ def deployed(
     bits: int = 2048,
     budget: int | None = None,
     lockout: int = 0,
+    tries: tuple[int, int, int] | None = None,
     dimension: int = 128,
     curious: Sequence[str] = (),
 ) -> Iterator[Deployment]:
     """Make, start, enrol; stopped at the end. `budget`: how many questions the client may ask (None: no limit worth
-    the name). `lockout`: how many questions near one entry are answered (0: no limit). `curious`: s1, s2 or both."""
+    the name). `lockout`: how many questions near one entry are answered (0: no limit); `tries`: how many
+    doubtful ones that name it. `curious`: s1, s2 or both."""
     folder.mkdir(parents=True)
-    write_keys(keys or generate(bits, SystemRng()), folder / "keys")
-    settings: dict[str, Any] = {}
+    write_keys(keys or generate(bits, SystemRng(), engine), folder / "keys")
+    settings: dict[str, Any] = {"allow_leaky": engine is Engine.PUBLISHED}
     if lockout:
-        settings = {"lockout_limit": lockout, "lockout_threshold": round(threshold - NEAR, 3)}
+        settings |= {"lockout_limit": lockout, "lockout_threshold": round(threshold - NEAR, 3)}
+    if tries is not None:
+        settings |= {"tries": tries, "deep_threshold": round(threshold + DEEP, 3)}
     collection = Collection(engine=engine, threshold=threshold, dimension=dimension, **settings)
     s1_port, s2_port = processes.free_ports(2)
     files = make(folder, folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", s1_port, s2_port))
@@ -158,16 +164,19 @@ def deployed(
     asked = 1 << 30 if budget is None else budget
     with s1.open("a", encoding="utf-8") as file:
         file.write(f"\n[budget]\nquestions = {asked}\nper_hour = {float(asked) if budget is None else 0.0}\n")
+        file.write(f"enrolments = {1 << 30}\n")
     notes = {name: folder / f"{name}.notes" for name in curious}
     for path in notes.values():
         path.touch()
     labels = [f"victim {i:02d}" for i in range(len(enrolled))]
     with _commands(notes), processes.two_servers(s1, s2, client, timeout_s=READY_S), connect(client) as session:
-        outcomes = session.enroll_many([(np.asarray(e, np.float32), x) for e, x in zip(enrolled, labels, strict=True)])
+        outcomes = session.enroll_many(
+            [(Ready(np.asarray(e, np.float32)), x) for e, x in zip(enrolled, labels, strict=True)]
+        )
         for outcome in outcomes:
             if outcome.error is not None:
                 raise outcome.error
-        params = load(s1).collection.params(session._pk)
+        params = load(s1).collection.params(load_public(folder / "keys" / PUBLIC_NAME))
         yield Deployment(folder, session, params, labels, notes)
 
 

@@ -1,7 +1,8 @@
 """Whether a reconstruction is the victim: by the network that was attacked, and by one that was not.
 
-The critic is dlib's ResNet (pip install 'pura[critic]'). It was trained by others on other photos, so an image that
-only exploits the first network does not fool it. Thresholds are set on the attacker's people, each network its own.
+The critic is dlib's ResNet (pip install 'pura-match[critic]'). It was trained by others on other photos, so an image
+that only exploits the first network does not fool it. Thresholds are set on the attacker's people, each network its
+own.
 """
 
 from __future__ import annotations

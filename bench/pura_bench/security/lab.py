@@ -17,13 +17,18 @@ class Lab:
 
     def __init__(self, stage: Stage, keys: KeySet | None = None) -> None:
         self.stage = stage
-        self._keys = keys
+        self._keys = {} if keys is None else {keys.public.engine: keys}
+
+    def keys_for(self, engine: Engine) -> KeySet:
+        """Those given, or of a ceremony, made once."""
+        if engine not in self._keys:
+            self._keys[engine] = generate(self.stage.plan.key_bits, SystemRng(), engine)
+        return self._keys[engine]
 
     @property
     def keys(self) -> KeySet:
-        """Those given, or of a ceremony, made once."""
-        self._keys = self._keys or generate(self.stage.plan.key_bits, SystemRng())
-        return self._keys
+        """Those of engine prepared."""
+        return self.keys_for(Engine.PREPARED)
 
     def deploy(self, engine: Engine, **settings: Any) -> Any:
         """A context manager; see `deployed`."""
@@ -31,4 +36,6 @@ class Lab:
         shutil.rmtree(folder, ignore_errors=True)
         gallery = settings.pop("gallery", self.stage.enrolled)
         settings["dimension"] = gallery.shape[1]
-        return deployed(folder, gallery, engine=engine, threshold=self.stage.threshold, keys=self.keys, **settings)
+        return deployed(
+            folder, gallery, engine=engine, threshold=self.stage.threshold, keys=self.keys_for(engine), **settings
+        )

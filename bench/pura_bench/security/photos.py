@@ -93,6 +93,17 @@ def load(folder: Path | None, faces: FacePipeline, cache: Path, progress: Progre
     return out
 
 
+def embedded_by(photos: Photos, faces: FacePipeline, cache: Path) -> Photos:
+    """The same photos under another embedder; kept in `cache`."""
+    names = "\n".join([faces.spec.name, str(faces.spec), *photos.names])
+    file = cache / f"embeddings-{hashlib.sha256(names.encode()).hexdigest()[:16]}.npy"
+    if not file.exists():
+        crops = photos.crops
+        found = [faces.embed_aligned(crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)]
+        np.save(file, unit(np.concatenate(found)))
+    return dataclasses.replace(photos, embeddings=np.load(file))
+
+
 def _files(folder: Path) -> Iterator[tuple[str, Path | NDArray[Any]]]:
     root = folder / "photos" if (folder / "photos").is_dir() else folder
     for path in sorted(root.glob("*/*")):

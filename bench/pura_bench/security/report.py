@@ -20,14 +20,16 @@ FACES = 6
 BAD, GOOD = 0.2, 0.05
 CLAIM = (
     "What it comes to: two servers and a decision bit remove the score channel from the network, the database and "
-    "either server. They do not stop an authorised client from asking thousands of questions: decisions alone "
-    "describe a template. What bounds that is how seldom a stranger's vector is accepted (the threshold, and centred "
-    "embeddings), the budget of questions and the lockout, so they are part of the product."
+    "either server. They do not stop an authorised client from asking: some 200 decisions after the first that is yes "
+    "describe a template. What bounds that is how seldom a stranger's vector is accepted (the thresholds, and centred "
+    "embeddings), the tries and the budget of questions, so they are part of the product."
 )
 ORDER = (
     arms.NOTHING, arms.STOLEN, arms.PLAINTEXT, arms.ROUND_01, arms.ROUND_1, arms.BITS, arms.PUBLISHED_S2,
-    arms.SPLIT_PUBLISHED, arms.PACKED, arms.PACKED_CENTRED, arms.PACKED_BUDGET, arms.PACKED_CENTRED_BUDGET,
-    arms.PACKED_LOCKOUT, arms.PACKED_S1, arms.PACKED_S2, arms.CIPHERTEXTS, arms.DISK_S1, arms.DISK_S2, arms.SPLIT_S1,
+    arms.SPLIT_PUBLISHED, arms.PREPARED, arms.PREPARED_CENTRED, arms.PREPARED_BUDGET, arms.PREPARED_CENTRED_BUDGET,
+    arms.PREPARED_LOCKOUT,
+    arms.PREPARED_LOCKOUT_FIVE, arms.PREPARED_S1, arms.PREPARED_S2, arms.FOLDERS, arms.DISK_S1,
+    arms.DISK_S2, arms.SPLIT_S1,
     arms.SPLIT_S2,
 )  # fmt: skip
 

@@ -10,32 +10,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.attack import boundary, dictionary, leak, transcript
+from pura.attack import belief, dictionary, leak, transcript
 from pura.attack.linear import covariance_of
 from pura.attack.metrics import Band, Rate
-from pura.attack.oracle import Floats, cosines
+from pura.attack.oracle import Floats, cosines, quiet
 from pura.ids import Engine
 from pura_bench.security.arms import (
-    BISECTED,
-    COVERING,
+    BELIEVED,
     FOLLOWING,
+    LIKELY,
     LOCKOUT,
-    PACKED,
-    PACKED_BUDGET,
-    PACKED_LOCKOUT,
-    PACKED_S1,
-    PACKED_S2,
     PHOTOS,
-    PRINCIPAL,
+    PREPARED,
+    PREPARED_BUDGET,
+    PREPARED_LOCKOUT,
+    PREPARED_LOCKOUT_FIVE,
+    PREPARED_S1,
+    PREPARED_S2,
     PUBLISHED_S2,
     SMALL_BUDGET,
     VIA_FORMULA,
     VIA_SERVERS,
+    WINDOWS,
     Stage,
     first_accept,
     probes_of,
 )
-from pura_bench.security.deployments import Deployment, ServerDecisions, ServerLeak
+from pura_bench.security.deployments import NEAR, Deployment, ServerDecisions, ServerLeak
 from pura_bench.security.judge import rate_json
 from pura_bench.security.lab import Lab
 from pura_bench.security.transcripts import features_of, sessions_of
@@ -50,35 +51,42 @@ class Seen:
 
 
 def _attack(
-    stage: Stage, oracle: Any, start: dictionary.Start, budgets: tuple[int, ...], patience: int | None = None
-) -> boundary.Template:
-    return boundary.template(oracle, start, budgets, stage.rng, directions=stage.principal, patience=patience)
+    stage: Stage, oracle: Any, start: dictionary.Start, budgets: tuple[int, ...], counter: belief.Counter | None = None
+) -> belief.Template:
+    renew = oracle.forget if counter is not None else quiet
+    return belief.template(
+        oracle, start, stage.cast.known.embeddings, stage.threshold, budgets, counter=counter, renew=renew
+    )
 
 
-def packed_decisions(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
+def prepared_decisions(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     """Our client against our servers: everybody by the decision in the clear, some wholly through the servers."""
-    with lab.deploy(Engine.PACKED) as deployment:
-        rows, few = everybody(stage, deployment, PACKED, stage.plan.budgets, (PHOTOS, COVERING))
-        return [*rows, through(stage, deployment, few, PACKED)]
+    with lab.deploy(Engine.PREPARED) as deployment:
+        rows, few = everybody(stage, deployment, PREPARED, stage.plan.budgets, (PHOTOS, LIKELY))
+        return [*rows, through(stage, deployment, few, PREPARED)]
 
 
-def packed_budget(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
+def prepared_budget(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     """The same with a small budget for each client. The attacker knows it, and has one client for each victim."""
-    with lab.deploy(Engine.PACKED) as deployment:
-        rows, few = everybody(stage, deployment, PACKED_BUDGET, (SMALL_BUDGET,))
+    with lab.deploy(Engine.PREPARED) as deployment:
+        rows, few = everybody(stage, deployment, PREPARED_BUDGET, (SMALL_BUDGET,))
     for victim in few:
-        with lab.deploy(Engine.PACKED, budget=SMALL_BUDGET) as deployment:
+        with lab.deploy(Engine.PREPARED, budget=SMALL_BUDGET) as deployment:
             # it goes on until it is refused
-            rows.append(through(stage, deployment, np.array([victim]), PACKED_BUDGET))
+            rows.append(through(stage, deployment, np.array([victim]), PREPARED_BUDGET))
     return rows
 
 
-def packed_lockout(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
-    """The same with a lockout. The attacker knows its limit, and believes no "no" that a locked entry may have said."""
-    with lab.deploy(Engine.PACKED, lockout=LOCKOUT) as deployment:
-        rows, few = everybody(stage, deployment, PACKED_LOCKOUT, stage.plan.budgets, patience=LOCKOUT)
+def prepared_lockout(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
+    """The same with a lockout. The attacker knows its limit, and believes no "no" that a locked entry may have said: in
+    one window, and in five."""
+    near = belief.Counter(stage.threshold - NEAR, LOCKOUT)
+    five, most = dataclasses.replace(near, windows=WINDOWS), stage.plan.budgets[-1:]
+    with lab.deploy(Engine.PREPARED, lockout=LOCKOUT) as deployment:
+        rows, few = everybody(stage, deployment, PREPARED_LOCKOUT, stage.plan.budgets, counter=near)
+        rows += everybody(stage, deployment, PREPARED_LOCKOUT_FIVE, most, counter=five)[0]
         # here it goes on, so that entries are locked
-        return [*rows, through(stage, deployment, few, PACKED_LOCKOUT)]
+        return [*rows, through(stage, deployment, few, PREPARED_LOCKOUT)]
 
 
 def everybody(
@@ -86,19 +94,19 @@ def everybody(
     deployment: Deployment,
     name: str,
     budgets: tuple[int, ...],
-    dictionaries: tuple[str, ...] = (COVERING,),
-    patience: int | None = None,
+    dictionaries: tuple[str, ...] = (LIKELY,),
+    counter: belief.Counter | None = None,
 ) -> tuple[list[dict[str, Any]], NDArray[np.int64]]:
     """The attack on all victims by the decision in the clear; and whom to attack through the servers, too."""
     plain, rows = deployment.plaintext(stage.enrolled), []
     for which in dictionaries:
         plain.forget()
         start = dictionary.search(plain, probes_of(stage, which), max(budgets))
-        found = _attack(stage, plain, start, budgets, patience)
+        found = _attack(stage, plain, start, budgets, counter)
         for budget in budgets:
             made = stage.invert(found.at[budget], f"{name}, {which}, {budget} decisions")
             rows.append(
-                stage.row(name, BISECTED.format(which, PRINCIPAL), budget, made, VIA_FORMULA,
+                stage.row(name, BELIEVED.format(which), budget, made, VIA_FORMULA,
                           templates=found.at[budget], first_accept=first_accept(start, which, max(budgets)))
             )  # fmt: skip
     return rows, chosen(stage, start)
@@ -110,11 +118,11 @@ def chosen(stage: Stage, start: dictionary.Start) -> NDArray[np.int64]:
 
 
 def through(stage: Stage, deployment: Deployment, victims: NDArray[np.int64], name: str) -> dict[str, Any]:
-    """The whole attack by the client's library: dictionary, then bisection, as far as the plan's questions go."""
+    """The whole attack by the client's library: dictionary, then belief, as far as the plan's questions go."""
     oracle = ServerDecisions(deployment, stage.enrolled)
     questions = stage.plan.server_questions
     began = time.monotonic()
-    start = dictionary.search(oracle, probes_of(stage, COVERING), questions, victims)
+    start = dictionary.search(oracle, probes_of(stage, LIKELY), questions, victims)
     got = _attack(stage, oracle, start, (questions,)).at[questions]
     asked = int(oracle.queries.sum())
     return {
@@ -126,7 +134,7 @@ def through(stage: Stage, deployment: Deployment, victims: NDArray[np.int64], na
         "refused": oracle.refused,
         "ms_a_question": round(1000 * (time.monotonic() - began) / max(1, asked), 1),
         "template_cosine": [round(float(c), 4) for c in cosines(got[victims], stage.enrolled[victims])],
-        "engine": "packed",
+        "engine": "prepared",
     }
 
 
@@ -136,7 +144,7 @@ def published_leak(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     few = np.arange(min(plan.through_servers, len(stage.enrolled)))
     budgets = tuple(sorted({plan.server_questions // 3, plan.server_questions}))
     with lab.deploy(Engine.PUBLISHED, gallery=stage.enrolled[few], curious=("s2",)) as deployment:
-        oracle = ServerLeak(deployment, len(few), int(lab.keys.public.n))
+        oracle = ServerLeak(deployment, len(few), int(lab.keys_for(Engine.PUBLISHED).public.n))
         began = time.monotonic()
         found = leak.attack(
             oracle, stage.cast.known.embeddings, stage.threshold, budgets, stage.rng,
@@ -185,14 +193,14 @@ def _from_uniform(values: Floats) -> float:
 
 
 def transcripts(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
-    """A client together with a curious S1, or a curious S2, of engine `packed`: everything that the server receives and
-    opens, for the same questions; and engine `published` in the same hands, which shows what the attacker can do."""
+    """A client together with a curious S1, or a curious S2, of engine `prepared`: everything that the server receives
+    and opens, for the same questions; and engine `published` in the same hands, which shows what attackers can do."""
     plan = stage.plan
     some = np.arange(min(plan.transcript_victims, len(stage.enrolled)))
     rows: list[dict[str, Any]] = []
     for engine, sides, victims in (
         (Engine.PUBLISHED, {"s2": PUBLISHED_S2}, some[: plan.through_servers]),
-        (Engine.PACKED, {"s1": PACKED_S1, "s2": PACKED_S2}, some),
+        (Engine.PREPARED, {"s1": PREPARED_S1, "s2": PREPARED_S2}, some),
     ):
         for side, findings in _findings(stage, lab, engine, tuple(sides), victims).items():
             rows += _judged(stage, sides[side], findings, victims)
@@ -218,7 +226,7 @@ def _findings(
                 tell(at * questions + i, len(victims) * questions)
             for side, path in deployment.notes.items():
                 with path.open(encoding="utf-8") as file:
-                    numbers, used = features_of(sessions_of(file), int(lab.keys.public.n), matches)
+                    numbers, used = features_of(sessions_of(file), int(lab.keys_for(engine).public.n), matches)
                 found[side].append(Seen(numbers.shape[1], transcript.attack(probes[used], numbers, covariance)))
     return found
 
@@ -253,9 +261,9 @@ def _judged(stage: Stage, deployment: str, findings: list[Seen], victims: NDArra
 
 
 ARMS = {
-    "packed-decisions": packed_decisions,
-    "packed-budget": packed_budget,
-    "packed-lockout": packed_lockout,
+    "prepared-decisions": prepared_decisions,
+    "prepared-budget": prepared_budget,
+    "prepared-lockout": prepared_lockout,
     "published-servers": published_leak,
     "transcripts": transcripts,
 }

@@ -14,15 +14,21 @@ from pura.attack import keysplit
 from pura.attack.metrics import unlinkability
 from pura.attack.oracle import Floats, unit
 from pura.bigint import Integer
+from pura.crypto.encoding import quantise_many
 from pura.crypto.keys import load_share
+from pura.crypto.maskfile import load_masks
+from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import KeyShare
 from pura.ids import Engine, Party
-from pura.params import DEFAULT_SCALE
+from pura.params import DEFAULT_SCALE, Params
+from pura.protocols.prepared.correlations import SLOTS
+from pura.protocols.prepared.sizes import Sizes
+from pura.protocols.prepared.template import seal_template
 from pura_bench.security.arms import (
-    CIPHERTEXTS,
     DISK_S1,
     DISK_S2,
+    FOLDERS,
     NOTHING_OPENED,
     SPLIT_PUBLISHED,
     SPLIT_S1,
@@ -31,31 +37,33 @@ from pura_bench.security.arms import (
     Stage,
 )
 from pura_bench.security.lab import Lab
+from pura_server.prepared.gallery import MASKING, entry_masks, load_rows
 
 TOY_BITS = 1024
 DISK, MADE_KEY = "read from the disk", "a key made for it"
 
 
 def disks(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
-    """Each victim is enrolled twice, with two photos. Do the ciphertexts open, alone or with the share that lies beside
-    them; and can it be told which two belong together (D_sys, and what it would be by chance)?"""
+    """Each victim is enrolled twice, with two photos. Do templates on their way open with the share that lies on a
+    server's disk; and can it be told which two entries belong together, by E, which both servers have, and with the
+    masks of one of them (D_sys, and what it would be by chance)?"""
     pk = lab.keys.public
     both = np.concatenate([stage.enrolled, stage.cast.mates.embeddings])
     count = len(stage.enrolled)
-    with lab.deploy(Engine.PACKED, gallery=both) as deployment:
-        folder = deployment.folder
-    stored = {side: _entries(folder / side / "data" / "gallery.db") for side in ("s1", "s2")}
-    first = [int.from_bytes(body[: pk.ciphertext_bytes], "big") for body, _ in stored["s1"][:count]]
-    rows = [stage.row(CIPHERTEXTS, NOTHING_OPENED, 0, stage.guesses(), DISK)]
+    with lab.deploy(Engine.PREPARED, gallery=both) as deployment:
+        folder, params = deployment.folder, deployment.params
+    rng = SystemRng()
+    sent = [seal_template(pk, params, y, rng).ciphertexts[0] for y in quantise_many(stage.enrolled, params)]
+    rows = [stage.row(FOLDERS, NOTHING_OPENED, 0, stage.guesses(), DISK)]
     for name, side, party in ((DISK_S1, "s1", Party.S1), (DISK_S2, "s2", Party.S2)):
-        rows += _alone(stage, lab, name, load_share(folder / side / f"{side}.share", pk, party), first, DISK)
+        rows += _alone(stage, lab, name, load_share(folder / side / f"{side}.share", pk, party), sent, DISK)
     same, other = _pairs(count)
     a, b = unit(stage.enrolled), unit(stage.cast.mates.embeddings)
     what = {
         (STOLEN, "the embeddings' cosine"): (a @ b.T).astype(np.float64),
-        (CIPHERTEXTS, "a template's ciphertexts, equal bits"): _bits([body for body, _ in stored["s1"]], count),
-        (DISK_S1, "its share of the norm, difference"): _differences([share for _, share in stored["s1"]], count),
-        (DISK_S2, "its share of the norm, difference"): _differences([share for _, share in stored["s2"]], count),
+        (FOLDERS, "E of an entry, equal bits"): _bits([body for body, *_ in _entries(folder, Party.S1)], count),
+        (DISK_S1, "E and its own masks, cosine"): _cosines(_unmasked(folder, Party.S1, pk, params), count),
+        (DISK_S2, "E and its own masks, cosine"): _cosines(_unmasked(folder, Party.S2, pk, params), count),
     }
     return rows + [_linked(where, how, score[same], score[other]) for (where, how), score in what.items()]
 
@@ -72,12 +80,26 @@ def _alone(
     ]
 
 
-def _entries(file: Path) -> list[tuple[bytes, bytes]]:
-    """The row ciphertexts and the norm share of each entry, oldest first."""
+def _entries(folder: Path, party: Party) -> list[tuple[bytes, int, int, bytes]]:
+    """E, block, slot and how it is masked of each entry, oldest first."""
+    file = folder / party.name.lower() / "data" / "gallery.db"
     with sqlite3.connect(f"file:{file}?mode=ro", uri=True) as db:
-        rows = db.execute("SELECT body, norm_share FROM entry ORDER BY seq").fetchall()
+        rows = db.execute("SELECT body, block, slot, masking FROM entry ORDER BY seq").fetchall()
     db.close()
-    return [(bytes(body), bytes(share)) for body, share in rows]
+    return [(bytes(body), int(block), int(slot), bytes(how)) for body, block, slot, how in rows]
+
+
+def _unmasked(folder: Path, party: Party, pk: PublicKey, params: Params) -> Floats:
+    """What one server can make of its entries: E + B_p, as numbers around 0, (n, D)."""
+    sizes, entries = Sizes.of(params), _entries(folder, party)
+    keys = load_masks(folder / party.name.lower() / f"{party.name.lower()}.masks", party, pk.key_id)
+    places = np.array([block * SLOTS + slot for _, block, slot, _ in entries], np.int64)
+    masking = np.frombuffer(b"".join(how for *_, how in entries), MASKING)
+    e = load_rows([body for body, *_ in entries], sizes.dimension, sizes.key_bits)
+    half = 1 << (sizes.key_bits - 1)
+    shifted = (e + entry_masks(keys, party, sizes, places, masking) + np.uint32(half)) & np.uint32(2 * half - 1)
+    out: Floats = shifted.astype(np.float64) - half
+    return out
 
 
 def _pairs(count: int) -> tuple[Any, Any]:
@@ -92,11 +114,9 @@ def _bits(stored: list[bytes], count: int) -> Floats:
     return out
 
 
-def _differences(stored: list[bytes], count: int) -> Floats:
-    """Minus the distance of two shares modulo 2^64."""
-    values = np.array([int.from_bytes(raw[-8:], "big") for raw in stored], np.uint64)
-    gap = values[:count, None] - values[None, count:]
-    out: Floats = -np.minimum(gap, np.uint64(0) - gap).astype(np.float64)
+def _cosines(rows: Floats, count: int) -> Floats:
+    """The cosine of each first entry with each second one."""
+    out: Floats = unit(rows[:count]) @ unit(rows[count:]).T
     return out
 
 
@@ -110,7 +130,9 @@ def key_split(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
     attack on ours."""
     rng, pk = SystemRng(), lab.keys.public
     toy = keysplit.published_keys(TOY_BITS, rng)
-    templates = np.rint(DEFAULT_SCALE * unit(stage.enrolled)).astype(np.int64)
+    pk = lab.keys.public
+    params = Params(pk.key_id, pk.n_bits, dimension=stage.enrolled.shape[1], scale=DEFAULT_SCALE)
+    templates = quantise_many(stage.enrolled, params)
     theirs = [
         [keysplit.decrypt_alone(toy.n, toy.sk2, keysplit.published_encrypt(toy.n, int(x), rng)) for x in template]
         for template in templates

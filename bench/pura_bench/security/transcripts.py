@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pura.attack.oracle import Floats
 
-QUESTION = ("AskOpen", "MatchOpen", "Sealed", "OpenReply")
+QUESTION = ("QuestionOpen", "MatchOpen", "Sealed", "OpenReply")
 """A session with one of these messages answers a question; others are enrolments and offline work."""
 WORDS = 64
 MOST = 6_000

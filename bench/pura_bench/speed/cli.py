@@ -21,7 +21,7 @@ from pura_bench.speed.measure import PLAINTEXT, Cell, measure
 from pura_bench.speed.network import NETWORKS
 from pura_bench.workload import SCALE
 
-ENGINES = (plan.PACKED, plan.PUBLISHED, PLAINTEXT)
+ENGINES = (plan.PREPARED, plan.PUBLISHED, PLAINTEXT)
 SIZES = (1000, 10_000)
 """Where engine published is extrapolated to."""
 
@@ -68,7 +68,7 @@ def speed(
     work: Path | None,
     file: Path | None,
 ) -> None:
-    """Both engines and the plaintext limit in one run, in two real server processes.
+    """All engines and the plaintext limit in one run, in two real server processes.
 
     Without options the full run, which takes more than an hour; --core for its main rows; --quick for a look; --entries
     for sizes of your own. cpu_s_s1 and cpu_s_s2 are the CPU seconds of each server and its workers from question to
@@ -109,7 +109,7 @@ def speed(
     for table in (_rows(rows), _costs(costs)):
         console.print(table)
     for one in ratios:
-        console.print(f"{one['text']}: {one['ratio']:.3g}", highlight=False)
+        console.print(f"{one['text']}, M = {one['at']:,}: {one['ratio']:.3g}", highlight=False)
     machine = content["machine"]
     console.print(
         f"{machine['cpu']}, {machine['cores']} cores, {machine['bigint']}, seed {seed}; other programs used "
@@ -147,7 +147,7 @@ def _rows(rows: list[dict[str, Any]]) -> Table:
             str(row["D"]),
             str(row["key_bits"] or "-"),
             "all" if row["workers"] == 0 else str(row["workers"]),
-            row["network"],
+            row["network"] + (", lockout" if row.get("lockout") else ""),
             *(f"{row[name] * 1e3:,.1f}" for name in ("cpu_s_s1", "cpu_s_s2", "cpu_s_offline", "wall_s")),
             f"{row['bytes_client']:,}",
             f"{row['bytes_peer']:,.0f}",

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shutil
+import sqlite3
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from pura.crypto.keys import write_keys
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import generate
 from pura.ids import Engine
+from pura.store.schema import DATABASE
 from pura_bench.machine import cpu_seconds, memory_bytes
 from pura_bench.speed import loader
 from pura_bench.speed.network import LOOPBACK, Network, Relay
@@ -32,7 +34,7 @@ FIXTURES = Path(__file__).parents[3] / "tests" / "fixtures"
 """In a checkout: key sets test-keys-2048 and test-keys-3072."""
 READY_S = 300.0
 REALLY_ENROLLED = 100
-"""Engine packed: entries beyond are written into the stores by `loader`, which is faster than enrolling them."""
+"""Engine prepared: entries beyond are written into the stores by `loader`, which is faster than enrolling them."""
 _LIMITS = """
 [limits]
 question_s = 7200.0
@@ -41,7 +43,10 @@ change_s = 7200.0
 [budget]
 questions = 1000000
 per_hour = 1000000.0
+enrolments = 1000000
 """
+_NEAR, _NEAR_QUESTIONS = 0.2, 60_000
+_RELAYED = "127.0.0.2"
 _WINDOW_S = 0.4
 _IDLE_CPU_S = 0.03
 _SETTLE_S = 900.0
@@ -94,29 +99,39 @@ class Deployment:
 
     @property
     def client(self) -> Path:
-        return self.folder / "client" / "client.toml"
+        return self.folder / "desk" / "client.toml"
 
     def storage(self) -> tuple[int, int]:
-        """Bytes of both data folders, and of the matching copies (block segments) alone in S1's."""
+        """Bytes of both data folders, and of what S1 matches with alone."""
         files = [f for side in ("s1", "s2") for f in (self.folder / side / "data").rglob("*") if f.is_file()]
-        blocks = [f for f in files if f.suffix == ".seg" and (self.folder / "s1") in f.parents]
-        return sum(f.stat().st_size for f in files), sum(f.stat().st_size for f in blocks)
+        index = self.folder / "s1" / "data" / DATABASE
+        with contextlib.closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True)) as db:
+            (matching,) = db.execute("SELECT ifnull(sum(length(body)), 0) FROM entry").fetchone()
+        return sum(f.stat().st_size for f in files), int(matching)
 
-    def configure(self, workers: int, network: Network, ports: tuple[int, int, int]) -> list[Relay]:
-        """Write ports, workers and relays into the configuration files; the relays run already."""
-        s1, s2, metrics = ports
-        relays = [Relay(s1, network), Relay(s2, network)] if network.rtt_s or network.rate else []
-        seen1, seen2 = (relay.port for relay in relays) if relays else (s1, s2)
-        more = f"{_LIMITS}\n[workers]\ncount = {workers}\n"
+    def configure(
+        self, workers: int, network: Network, ports: tuple[int, int, int, int], more: str = ""
+    ) -> list[Relay]:
+        """Write ports, workers and relays into the configuration files, `more` into S1's; the relays run already."""
+        s1, s2, sessions, metrics = ports
+        relays, host, seen1, seen2 = [], "127.0.0.1", s1, s2
+        if network.rtt_s or network.rate:
+            # S1 learns the port of sessions from S2: they go through a relay at the same port of another address
+            host = _RELAYED
+            relays = [Relay(s1, network), Relay(s2, network, host), Relay(sessions, network, host, sessions)]
+            seen1, seen2 = relays[0].port, relays[1].port
+        common = f"{_LIMITS}\n[workers]\ncount = {workers}\n"
         for path, listen, extra in (
-            (self.s1, s1, f'{more}\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'),
-            (self.s2, s2, more),
+            (self.s1, s1, f'{common}\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n{more}'),
+            (self.s2, s2, common),
         ):
             base = path.with_suffix(".base")
             if not base.exists():
                 shutil.copy2(path, base)
             text = _set(base.read_text(), "listen", f"127.0.0.1:{listen}")
-            path.write_text(_set(text, "address", f"127.0.0.1:{seen2}") + extra)
+            if path == self.s2:
+                text = f'sessions = "127.0.0.1:{sessions}"\n{text}'
+            path.write_text(_set(text, "address", f"{host}:{seen2}") + extra)
         text = _set(self.client.read_text(), "server", f"127.0.0.1:{seen1}")
         self.client.write_text(re.sub(r"(?m)^deadline_s = .*$", "deadline_s = 7200.0", text))
         return relays
@@ -130,7 +145,7 @@ class Running:
     """A started deployment and a client's session with it."""
 
     def __init__(self, deployment: Deployment, servers: tuple[Server, Server], session: Client, tap: Tap, at: int):
-        self.deployment, self.servers, self.session, self.tap, self._metrics = deployment, servers, session, tap, at
+        self.deployment, self.servers, self.session, self.tap, self.metrics = deployment, servers, session, tap, at
 
     @property
     def pids(self) -> tuple[int, int]:
@@ -159,7 +174,7 @@ class Running:
 
     def between(self) -> dict[str, dict[str, float]]:
         """Rounds and bytes between the servers by method, since they started, from S1's metrics."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         out: dict[str, dict[str, float]] = {}
         for name, method, value in re.findall(
@@ -171,10 +186,10 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(deployment: Deployment, workers: int, network: Network = LOOPBACK) -> Iterator[Running]:
-    """Both servers as processes and one client; stopped at the end."""
-    s1, s2, metrics = free_ports(3)
-    relays = deployment.configure(workers, network, (s1, s2, metrics))
+def running(deployment: Deployment, workers: int, network: Network = LOOPBACK, more: str = "") -> Iterator[Running]:
+    """Both servers as processes and one client; stopped at the end. more: sections of S1's configuration."""
+    s1, s2, sessions, metrics = free_ports(4)
+    relays = deployment.configure(workers, network, (s1, s2, sessions, metrics), more)
     servers = Server(deployment.s1), Server(deployment.s2)
     tap = Tap()
     try:
@@ -190,27 +205,35 @@ def running(deployment: Deployment, workers: int, network: Network = LOOPBACK) -
             relay.close()
 
 
-def key_folder(bits: int, work: Path, fixtures: Path = FIXTURES) -> Path:
+def key_folder(engine: Engine, bits: int, work: Path, fixtures: Path = FIXTURES) -> Path:
     """The folder of a key set: the checkout's test keys, or new ones."""
-    known = fixtures / f"test-keys-{bits}"
+    name = f"{bits}" if engine is Engine.PREPARED else f"{bits}-{engine.value}"
+    known = fixtures / f"test-keys-{name}"
     if known.is_dir():
         return known
-    made = work / f"keys-{bits}"
+    made = work / f"keys-{name}"
     if not made.is_dir():
-        write_keys(generate(bits, SystemRng()), made)
+        write_keys(generate(bits, SystemRng(), engine), made)
     return made
 
 
 def prepared(
-    work: Path, engine: Engine, bits: int, load: Workload, seed: int, progress: Callable[[int], None]
+    work: Path,
+    engine: Engine,
+    bits: int,
+    load: Workload,
+    seed: int,
+    progress: Callable[[int], None],
+    *,
+    lockout: bool = False,
 ) -> tuple[Deployment, dict[str, Any]]:
     """The deployment with all entries of `load`, and what enrolling those that a smaller one lacks cost.
 
     Grown from the largest smaller one in `work`, so that a series of sizes enrols each entry once. `progress` hears
-    how many entries there are.
+    how many entries there are. `lockout`: near questions are counted, and more of them answered than anybody asks here.
     """
     entries, dimension = load.gallery.shape
-    family = f"{engine.value}-{bits}-{dimension}-{SCALE}-{seed}"
+    family = f"{engine.value}-{bits}-{dimension}-{SCALE}-{seed}{'-lockout' * lockout}"
     folder = work / f"{family}-{entries}"
     done = folder / "enrolled"
     if done.exists():
@@ -227,8 +250,17 @@ def prepared(
         shutil.copytree(nearest, folder)
         (folder / "enrolled").unlink()
     else:
-        collection = Collection(engine=engine, dimension=dimension, scale=SCALE, tau=load.tau, embedder="synthetic")
-        make(folder, key_folder(bits, work), collection, Hosts("127.0.0.1", "127.0.0.1", 1, 2))
+        collection = Collection(
+            engine=engine,
+            allow_leaky=engine is Engine.PUBLISHED,
+            dimension=dimension,
+            scale=SCALE,
+            tau=load.tau,
+            embedder="synthetic",
+            lockout_limit=_NEAR_QUESTIONS if lockout else 0,
+            lockout_threshold=_NEAR if lockout else None,
+        )
+        make(folder, key_folder(engine, bits, work), collection, Hosts("127.0.0.1", "127.0.0.1", 1, 2))
     deployment = Deployment(folder, entries)
     real = entries if engine is Engine.PUBLISHED else max(have, min(entries, REALLY_ENROLLED))
     cost: dict[str, Any] = {}

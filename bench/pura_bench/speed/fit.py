@@ -15,14 +15,18 @@ def online(row: Row) -> float:
     return float(row["cpu_s_s1"] + row["cpu_s_s2"])
 
 
-def family(row: Row) -> tuple[str, int, int, int, str]:
+Family = tuple[str, int, int, int, str, bool]
+
+
+def family(row: Row) -> Family:
     """Everything but the size."""
-    return row["engine"], row["D"], row["key_bits"], row["workers"], row.get("network", "loopback")
+    how = row.get("network", "loopback"), row.get("lockout", False)
+    return row["engine"], row["D"], row["key_bits"], row["workers"], *how
 
 
-def by_family(rows: list[Row]) -> dict[tuple[str, int, int, int, str], list[Row]]:
+def by_family(rows: list[Row]) -> dict[Family, list[Row]]:
     """Measured rows by family, smallest first."""
-    out: dict[tuple[str, int, int, int, str], list[Row]] = defaultdict(list)
+    out: dict[Family, list[Row]] = defaultdict(list)
     for row in rows:
         if not row["extrapolated"]:
             out[family(row)].append(row)
@@ -35,7 +39,7 @@ def extrapolate(rows: list[Row], sizes: tuple[int, ...]) -> list[Row]:
     Its tournament has M - 1 comparisons and its squares are one batch an entry, so its cost is linear in M.
     """
     out = []
-    for (engine, d, bits, workers, network), found in by_family(rows).items():
+    for (engine, d, bits, workers, network, _), found in by_family(rows).items():
         if engine != "published" or len(found) < 2:
             continue
         low, high = found[-2], found[-1]
@@ -69,8 +73,8 @@ def per_entry(rows: list[Row]) -> list[Row]:
     slope_ms: of the line through the two largest sizes; exponent: of the power law through them, 1 for linear.
     """
     out = []
-    for (engine, d, bits, workers, network), found in by_family(rows).items():
-        if engine == "plaintext" or network != "loopback":
+    for (engine, d, bits, workers, network, lockout), found in by_family(rows).items():
+        if engine == "plaintext" or network != "loopback" or lockout:
             continue
         high = found[-1]
         entry: Row = {
@@ -91,26 +95,26 @@ def per_entry(rows: list[Row]) -> list[Row]:
 
 
 def ratios(rows: list[Row]) -> list[Row]:
-    """CPU an entry of one family over another: published over packed, D = 512 over 128, 3072 over 2048 bits."""
-    cost = {(e["engine"], e["D"], e["key_bits"], e["workers"]): e for e in per_entry(rows)}
+    """CPU of a question of one family over another's, at the largest gallery that both were measured with: published
+    over prepared, D = 512 over 128, 3072 over 2048 bits."""
+    cost: dict[tuple[str, int, int, int], dict[int, float]] = {}
+    for (engine, dimension, key_bits, count, network, lockout), found in by_family(rows).items():
+        if network == "loopback" and not lockout:
+            cost[engine, dimension, key_bits, count] = {row["M"]: online(row) for row in found}
     out = []
 
     def add(text: str, over: tuple[str, int, int, int], under: tuple[str, int, int, int]) -> None:
-        if over in cost and under in cost and cost[under]["cpu_ms"] > 0:
-            out.append(
-                {
-                    "text": text,
-                    "ratio": cost[over]["cpu_ms"] / cost[under]["cpu_ms"],
-                    "at": [cost[over]["M"], cost[under]["M"]],
-                }
-            )
+        common = cost.get(over, {}).keys() & cost.get(under, {}).keys()
+        if common and cost[under][max(common)] > 0:
+            m = max(common)
+            out.append({"text": text, "ratio": cost[over][m] / cost[under][m], "at": m})
 
     for d in sorted({key[1] for key in cost}):
         for bits in sorted({key[2] for key in cost}):
             for workers in sorted({key[3] for key in cost}, reverse=True):
                 name = f"D = {d}, {bits} bits, {_workers(workers)}"
-                add(f"published / packed, {name}", ("published", d, bits, workers), ("packed", d, bits, workers))
-    for engine in ("packed", "published"):
+                add(f"published / prepared, {name}", ("published", d, bits, workers), ("prepared", d, bits, workers))
+    for engine in ("prepared", "published"):
         for workers in sorted({key[3] for key in cost}, reverse=True):
             for bits in (2048, 3072):
                 text = f"D = 512 / D = 128, {engine}, {bits} bits, {_workers(workers)}"

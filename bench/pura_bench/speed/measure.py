@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from pura.crypto.context import NO_CERTIFICATE
 from pura.crypto.keys import load_public
 from pura.crypto.rng import SystemRng
-from pura.ids import Engine, RequestId
+from pura.ids import Engine, Epoch
+from pura.statements import signs
 from pura.wire._pb import pura_pb2 as pb
 from pura_bench.speed.deployment import Deployment, Running, prepared, running
 from pura_bench.speed.network import NETWORKS
@@ -22,14 +24,15 @@ from pura_bench.workload import Workload, make
 from pura_client import engines as client_engines
 from pura_client.config import load as load_client
 from pura_server import config as server_config
-from pura_server.backend import Query
+from pura_server.requests import question_of
 
 Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What is measured. workers 0: one for each core; stages: also take it apart in one thread."""
+    """What is measured. workers 0: one for each core; stages: also take it apart in one thread; lockout: near questions
+    are counted."""
 
     engine: str
     entries: int
@@ -39,18 +42,19 @@ class Cell:
     network: str = "loopback"
     probes: int = 4
     stages: bool = False
+    lockout: bool = False
 
     def __str__(self) -> str:
         workers = "all" if self.workers == 0 else self.workers
         text = f"{self.engine}, M = {self.entries:,}, D = {self.dimension}"
         if self.engine != PLAINTEXT:
-            text += f", {self.key_bits} bits, {workers} workers, {self.network}"
+            text += f", {self.key_bits} bits, {workers} workers, {self.network}{', lockout' * self.lockout}"
         return text
 
 
 PLAINTEXT = "plaintext"
-WARM = 12
-"""Questions before the measured ones: engine packed builds its tables of a block over its first uses."""
+WARM = {Engine.PREPARED: 3, Engine.PUBLISHED: 0}
+"""Questions before the measured ones, the first one reported as cold."""
 
 
 def measure(cell: Cell, work: Path, seed: int, say: Say = lambda _: None) -> dict[str, Any]:
@@ -65,6 +69,7 @@ def measure(cell: Cell, work: Path, seed: int, say: Say = lambda _: None) -> dic
         "network": cell.network,
         "probes": cell.probes,
         "extrapolated": False,
+        "lockout": cell.lockout,
     }
     if cell.engine == PLAINTEXT:
         return row | _plaintext(load)
@@ -73,10 +78,10 @@ def measure(cell: Cell, work: Path, seed: int, say: Say = lambda _: None) -> dic
     def enrolling(done: int) -> None:
         say(f"{cell}: enrolling, {done:,} of {cell.entries:,}")
 
-    deployment, enrolment = prepared(work, engine, cell.key_bits, load, seed, enrolling)
+    deployment, enrolment = prepared(work, engine, cell.key_bits, load, seed, enrolling, lockout=cell.lockout)
     say(f"{cell}: asking")
     with running(deployment, cell.workers, NETWORKS[cell.network]) as now:
-        row |= _asked(now, load, warm=engine is Engine.PACKED)
+        row |= _asked(now, load, warm=WARM[engine])
     total, matching = deployment.storage()
     row["storage_bytes_entry"] = total / cell.entries
     row["matching_bytes_entry"] = matching / cell.entries
@@ -88,7 +93,7 @@ def measure(cell: Cell, work: Path, seed: int, say: Say = lambda _: None) -> dic
     return row
 
 
-def _asked(now: Running, load: Workload, *, warm: bool) -> dict[str, Any]:
+def _asked(now: Running, load: Workload, *, warm: int) -> dict[str, Any]:
     """All questions, each after the pools are full again."""
     now.settle()
     idle, cold = now.memory(), {}
@@ -97,7 +102,7 @@ def _asked(now: Running, load: Workload, *, warm: bool) -> dict[str, Any]:
         now.session.identify(load.probes[0])
         cold["wall_s_cold"] = time.perf_counter() - began
         cold["cpu_s_cold"] = sum(now.cpu()) - sum(before)
-        for i in range(WARM):
+        for i in range(1, warm):
             now.session.identify(load.probes[i % len(load.probes)])
         now.settle()
     online, offline, walls, questions, clients = [], [], [], [], []
@@ -149,24 +154,26 @@ def _difference(after: dict[str, dict[str, float]], before: dict[str, dict[str, 
 
 def staged(deployment: Deployment, load: Workload) -> dict[str, Any]:
     """The stages of one question, the mean of all probes, in one thread; and what its offline material costs."""
-    params = server_config.load(deployment.s1).collection
+    settings = server_config.load(deployment.s1)
+    params = settings.collection
     meter, refills, offline, right = Meter(), Meter(), 0.0, True
     with in_process(deployment) as both:
-        pk = load_public(load_client(deployment.client).public_key)
+        client = load_client(deployment.client)
+        pk = load_public(client.public_key)
         agreed, rng = params.params(pk), SystemRng()
+        verifier = settings.verifier(pk) if signs(agreed.engine) else None
+        author = client_engines.Author(pk, agreed, keys=client.group_keys(), verifier=verifier)
         both.refill(Meter())
-        handles = {handle: place for place, (handle, _) in enumerate(both.gateway.roster())}
-        warm = WARM if agreed.engine is Engine.PACKED else 1
+        handles = {entry.handle: place for place, entry in enumerate(both.store.entries())}
+        warm = max(1, WARM[agreed.engine])
         for i in range(-warm, len(load.questions)):  # the first ones are not counted
-            asked = client_engines.ask(pk, agreed, load.questions[max(i, 0)], rng)
-            query = Query(
-                RequestId(asked.query.request_id), asked.query.ciphertexts, asked.query.seal_key, asked.query.mask
-            )
+            asked = client_engines.ask(author, load.questions[max(i, 0)], Epoch(both.peer.epoch()), rng)
+            query = question_of(asked.query, NO_CERTIFICATE)
             answer, later = both.question(query, *((Meter(), Meter()) if i < 0 else (meter, refills)))
             if i < 0:
                 continue
             offline += later
-            found = asked.open(pb.AnswerReply(share=answer.share, sealed=answer.sealed, opened=answer.opened))
+            found = asked.open(pb.AnswerReply(share=answer.share, sealed=answer.sealed, opened=answer.opened)).handles
             right = right and load.right(i, handles[found[0]] if found else None)
     count = len(load.questions)
     return {

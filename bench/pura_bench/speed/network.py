@@ -30,9 +30,9 @@ NETWORKS = {network.name: network for network in (LOOPBACK, LAN, WAN)}
 class Relay:
     """Listens on `port` and passes everything on to `target`, late. Threads, because asyncio's clock is too coarse."""
 
-    def __init__(self, target: int, network: Network) -> None:
+    def __init__(self, target: int, network: Network, host: str = "127.0.0.1", port: int = 0) -> None:
         self._target, self._network = target, network
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, port))
         self.port: int = self._listener.getsockname()[1]
         self.bytes = 0
         self._open: list[socket.socket] = []

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from pura.ids import Engine
 from pura_bench.speed.measure import PLAINTEXT, Cell
 
-PACKED, PUBLISHED = Engine.PACKED.value, Engine.PUBLISHED.value
+PREPARED, PUBLISHED = Engine.PREPARED.value, Engine.PUBLISHED.value
+PROBES = 40
+"""What is made ahead is made for many questions at once: enough of them that its cost shows."""
 OTHERS = ((512, 3072), (512, 2048), (128, 3072))
 """D and key lengths beside 128 and 2048."""
 
@@ -18,9 +20,9 @@ def quick() -> list[Cell]:
         Cell(PLAINTEXT, 100),
         Cell(PUBLISHED, 1, probes=2),
         Cell(PUBLISHED, 8, probes=2, stages=True),
-        Cell(PACKED, 1, probes=2),
-        Cell(PACKED, 100, probes=2, stages=True),
-        Cell(PACKED, 100, probes=2, workers=0, network="wan"),
+        Cell(PREPARED, 1, probes=2),
+        Cell(PREPARED, 100, probes=2, stages=True),
+        Cell(PREPARED, 100, probes=2, network="wan"),
     ]
 
 
@@ -28,9 +30,11 @@ def core() -> list[Cell]:
     """What README quotes, and what it is compared with; some 15 minutes."""
     cells = [Cell(PUBLISHED, m, probes=2, stages=m == 100) for m in (1, 10, 100)]
     cells += [Cell(PLAINTEXT, m, probes=8) for m in (1000, 10_000)]
-    cells += [Cell(PACKED, 1000, 512, 2048, workers=1), Cell(PACKED, 1000, 128, 3072, workers=1)]
-    cells += [Cell(PACKED, m, workers=1, stages=m >= 100) for m in (1, 100, 1000, 10_000)]
-    return cells + [Cell(PACKED, 1000, workers=w, network=n) for w, n in ((0, "loopback"), (1, "lan"), (1, "wan"))]
+    cells += [Cell(PREPARED, m, probes=PROBES, stages=m >= 100) for m in (1, 100, 1000, 10_000)]
+    cells += [Cell(PREPARED, 1000, key_bits=3072, probes=PROBES), Cell(PREPARED, 10_000, 512, probes=PROBES)]
+    cells += [Cell(PREPARED, m, probes=PROBES, lockout=True) for m in (1000, 10_000)]
+    cells += [Cell(PREPARED, 1000, network=name, probes=12) for name in ("lan", "wan")]
+    return [*cells, Cell(PREPARED, 100_000, probes=12)]
 
 
 def full() -> list[Cell]:
@@ -40,16 +44,12 @@ def full() -> list[Cell]:
     comes last, so that a run that has to share its machine at first has it to itself then.
     """
     cells = [Cell(PUBLISHED, m, d, bits, probes=1) for d, bits in OTHERS for m in (1, 10)]
-    for d, bits in OTHERS:
-        for m in (1, 100, 1000):
-            apart = m == 1000 and (d, bits) != (512, 3072)
-            cells += [Cell(PACKED, m, d, bits, workers=1, stages=apart), Cell(PACKED, m, d, bits, workers=0)]
     cells += [Cell(PUBLISHED, m, probes=2, stages=m == 100) for m in (1, 10, 100)]
     cells += [Cell(PUBLISHED, m, probes=1, workers=0) for m in (100, 1000)]
     cells += [Cell(PLAINTEXT, m, d, probes=8) for d in (128, 512) for m in (1, 100, 1000, 10_000)]
-    for m in (1, 100, 1000, 10_000):
-        cells += [Cell(PACKED, m, workers=1, stages=m >= 100), Cell(PACKED, m, workers=0)]
-    return cells + [Cell(PACKED, 1000, workers=0, network=name) for name in ("lan", "wan")]
+    cells += [Cell(PREPARED, m, d, b, probes=12, stages=m == 1000) for d, b in OTHERS for m in (1, 100, 1000)]
+    cells += [Cell(PREPARED, m, probes=12, stages=m >= 100) for m in (1, 100, 1000, 10_000)]
+    return cells + [Cell(PREPARED, 1000, network=name) for name in ("lan", "wan")]
 
 
 def custom(

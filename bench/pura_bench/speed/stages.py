@@ -19,6 +19,7 @@ from pura.errors import ProtocolError
 from pura.ids import Party
 from pura.messages import Message, decode, encode
 from pura.rounds import Done, Rounds, Send, Step, advance
+from pura.store import Store
 from pura_bench.speed.deployment import Deployment
 from pura_bench.speed.network import LOOPBACK
 from pura_server import config as server_config
@@ -28,20 +29,15 @@ from pura_server.backend import Answer, GatewayBackend, PeerBackend, Query
 T = TypeVar("T")
 STAGES = {
     "convert": "conversion",
-    "norm": "norm check",
-    "match._scores_s1": "scores",
-    "match._scores_s2": "scores",
-    "lockout": "limit an entry",
-    "tournament._within": "threshold",
-    "tournament": "minimum",
+    "correlate": "products by lattice",
+    "tournament.decide": "threshold",
+    "rounds.together": "minimum",  # with the norm bit and the counters, which run beside it
     "batch_square": "squares",
     "smin": "minimum",
     "scmp": "threshold",
     "smul": "answer",
     "identify.open_s1": "answer",
     "identify.open_s2": "answer",
-    "pack.give_products": "products of masks",
-    "pack.take_products": "products of masks",
     "material": "OTs and triples",
     "base_ot": "base OTs",
 }
@@ -147,10 +143,10 @@ class _Player:
 
 
 class InProcess:
-    """Both backends of a deployment in this process, one worker each."""
+    """Both backends of a deployment in this process, one worker each, and S1's store."""
 
-    def __init__(self, gateway: GatewayBackend, peer: PeerBackend) -> None:
-        self.gateway, self.peer = gateway, peer
+    def __init__(self, gateway: GatewayBackend, peer: PeerBackend, store: Store) -> None:
+        self.gateway, self.peer, self.store = gateway, peer, store
         peer.connected()
         Meter().play(gateway.reconcile(), peer.session)
 
@@ -176,7 +172,7 @@ class InProcess:
 @contextlib.contextmanager
 def in_process(deployment: Deployment) -> Iterator[InProcess]:
     """Open a stopped deployment in this process."""
-    deployment.configure(1, LOOPBACK, (1, 2, 3))
+    deployment.configure(1, LOOPBACK, (1, 2, 3, 4))
     with contextlib.ExitStack() as stack:
         parts = {}
         for party, path in ((Party.S1, deployment.s1), (Party.S2, deployment.s2)):
@@ -186,4 +182,4 @@ def in_process(deployment: Deployment) -> Iterator[InProcess]:
         stack.callback(gateway.close)
         peer = engines.peer(parts[Party.S2])
         stack.callback(peer.close)
-        yield InProcess(gateway, peer)
+        yield InProcess(gateway, peer, parts[Party.S1].store)

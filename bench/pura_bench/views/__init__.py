@@ -1,2 +1,2 @@
-"""What each server of engine `packed` sees, what a simulator makes of public parameters alone, and tests that try to
-tell the two apart (docs/security/packed.md)."""
+"""What each server sees, what a simulator makes of it without the other server's secrets, and tests that try to tell
+the two apart (docs/security/prepared.md)."""

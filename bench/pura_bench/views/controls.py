@@ -1,205 +1,154 @@
 """Broken variants of the protocol, which the tests of views must catch: if they did not, they would prove nothing.
 
-Each is a context in which the servers run broken; all still give right answers, so no other test would notice.
+All but the last three still give right answers, so no other test would notice.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
-from pura.crypto.encoding import RowLayout
+from pura.bigint import Z
 from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import Rng
-from pura.ids import Party
-from pura.protocols.packed import extension, norm, score
-from pura.protocols.packed.convert import Masks
-from pura.protocols.packed.material import Material
-from pura.protocols.packed.side import Side
+from pura.protocols.prepared import dabits, lockout, match, norm, template
+from pura.protocols.prepared.dabits import DaBits
+from pura.protocols.prepared.sizes import Sizes
+from pura.protocols.prepared.template import Mask
+from pura.protocols.shares.select import Candidates, select
+from pura.rounds import Rounds, exchange
+from pura_bench.views.compare import (
+    COUNTED,
+    ENTRIES,
+    GALLERY,
+    NAMING,
+    Policy,
+    others,
+    questions,
+    repeated,
+    uniformity,
+)
+from pura_bench.views.observe import Servers
+from pura_bench.views.stats import PValues
+from pura_bench.views.told import Told
+from pura_bench.views.world import FAN_INS, Keys
 
 Context = contextlib.AbstractContextManager[Any]
+Drawn = tuple[list[int], list[Z]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """What is broken, whose view must show it, in which operation, and where."""
+    """name; finds: whether the tests of views see it, given keys and how many runs."""
 
     name: str
-    victim: Party
-    operation: str
-    shows: str
-    broken: Callable[[], Context]
+    finds: Callable[[Keys, int], bool]
 
 
-def _masks(r: Callable[[RowLayout, Rng], tuple[int, ...]]) -> Context:
-    def draw(_cls: type[Masks], rows: RowLayout, rng: Rng) -> Masks:
-        drawn = r(rows, rng)
-        return Masks(drawn, tuple(v + rows.scale for v in drawn))
+def _question(broken: Callable[[], Context], shows: str, policy: Policy | None = None) -> Callable[[Keys, int], bool]:
+    """A variant of a question; `shows` is where it has to be seen."""
 
-    return patch.object(Masks, "draw", classmethod(draw))
+    def finds(keys: Keys, runs: int) -> bool:
+        with broken():
+            seen = questions(keys, "broken", runs, lambda _: GALLERY[2], policy=policy)
+        tests = PValues()
+        for views in seen:
+            uniformity(views, "", tests)
+        found = [name for views in seen for name in repeated(views)]
+        return shows in [*found, *(test.split(" | ")[1] for test in tests.failed())]
 
-
-def _no_mask() -> Context:
-    return _masks(lambda rows, rng: (0,) * rows.dimension)
-
-
-def _short_mask() -> Context:
-    return _masks(lambda rows, rng: tuple(rng.bits(rows.mask_bits - 20) for _ in range(rows.dimension)))
-
-
-def _one_mask_for_all_slots() -> Context:
-    return _masks(lambda rows, rng: (rng.bits(rows.mask_bits),) * rows.dimension)
+    return finds
 
 
-class _Twice:
-    """Gives everything twice."""
+def _mask(draw: Callable[[PublicKey, Sizes, Rng], Drawn]) -> Callable[[], Context]:
+    def new(_cls: type[Mask], pk: PublicKey, sizes: Sizes, rng: Rng) -> Mask:
+        r, blinds = draw(pk, sizes, rng)
+        return Mask(template.digits_of(sizes, r), tuple(blinds))
 
-    def __init__(self) -> None:
-        self._left: list[Any] = []
-
-    def __call__(self, fresh: Callable[[], Any]) -> Any:
-        if self._left:
-            return self._left.pop()
-        self._left.append(value := fresh())
-        return value
+    return lambda: patch.object(Mask, "draw", classmethod(new))
 
 
-def _masks_twice() -> Context:
-    twice = _Twice()
-    return _masks(
-        lambda rows, rng: twice(lambda: tuple(rng.bits(rows.mask_bits) for _ in range(rows.dimension)))
-    )  # fmt: skip
+def _short(pk: PublicKey, sizes: Sizes, rng: Rng) -> Drawn:
+    r = rng.bits(sizes.dimension * sizes.digit_bits)
+    return [r], [pk.rerandomise(pk.encode(r), rng)]
 
 
-class _OtherR:
-    """A source that draws numbers of one length, which only R has, in another way."""
-
-    def __init__(self, rng: Rng, length: int, r: Callable[[Rng], int]) -> None:
-        self._rng, self._length, self._r = rng, length, r
-
-    def bytes(self, count: int) -> bytes:
-        return self._rng.bytes(count)
-
-    def below(self, bound: int) -> int:
-        return self._rng.below(bound)
-
-    def bits(self, count: int) -> int:
-        return self._r(self._rng) if count == self._length else self._rng.bits(count)
+def _always_one(pk: PublicKey, _sizes: Sizes, rng: Rng) -> Drawn:
+    return [12345], [pk.rerandomise(pk.encode(12345), rng)]
 
 
-def _scores(r: Callable[[Side, Rng], int]) -> Context:
-    whole = score.scores_s2
-
-    def broken(side: Side, a: Any, b_inverse: Any) -> Any:
-        length = side.columns.entries * side.columns.slot_bits + side.params.sigma
-        rng = _OtherR(side.rng, length, lambda source: r(side, source))
-        return whole(dataclasses.replace(side, rng=rng), a, b_inverse)
-
-    return patch.object(score, "scores_s2", broken)
+def _not_fresh(pk: PublicKey, _sizes: Sizes, rng: Rng) -> Drawn:
+    r = rng.below(int(pk.n))
+    return [r], [pk.encode(r)]
 
 
-def _r_by_slots() -> Context:
-    return _scores(lambda side, rng: rng.bits(side.columns.entries * side.columns.slot_bits))
+def _no_a() -> Context:
+    return patch.object(norm, "uniform", lambda _rng, shape, _bits: np.zeros(shape, np.uint64))
 
 
-def _r_without_carries() -> Context:
-    def r(side: Side, rng: Rng) -> int:
-        b, sigma = side.columns.slot_bits, side.params.sigma
-        low = sum(rng.bits(b - 1) << (b * i) for i in range(side.columns.entries))
-        return low + (rng.bits(sigma) << (b * side.columns.entries))
+def _no_dabits() -> Context:
+    made = dabits.make_s2
 
-    return _scores(r)
+    def zeros(choices: Any, k: Any, ring: int) -> Rounds[DaBits]:
+        got = yield from made(choices, k, ring)
+        return DaBits(np.zeros_like(got.bits), got.numbers)
 
-
-def _r_twice() -> Context:
-    twice = _Twice()
-    return _scores(
-        lambda side, rng: twice(lambda: rng.bits(side.columns.entries * side.columns.slot_bits + side.params.sigma))
-    )
+    return patch.object(dabits, "make_s2", zeros)
 
 
-def _not_refreshed(module: Any, name: str) -> Context:
-    """Re-randomisation left out in one function, which is no generator."""
-    whole = getattr(module, name)
+def _count_told() -> Context:
+    def told(stock: Any, bits: Any, change: Candidates, ring: int) -> Rounds[Candidates]:
+        got = yield from select(stock, bits, change, ring)
+        if ring != lockout.COUNTER_BITS:
+            return got
+        other = yield from exchange(Told(got.keys.tobytes(), b""), Told)
+        first = change.keys.any()  # S1 brings in the ones, and keeps the sums
+        whole = (got.keys + np.frombuffer(other.rows, np.uint64)) & np.uint64((1 << ring) - 1)
+        return Candidates(whole if first else np.zeros_like(whole), got.handles)
 
-    def broken(*args: Any, **how: Any) -> Any:
-        with patch.object(PublicKey, "rerandomise", lambda self, c, rng: c):
-            return whole(*args, **how)
-
-    return patch.object(module, name, broken)
-
-
-def _scores_not_refreshed() -> Context:
-    return _not_refreshed(score, "scores_s2")
+    return patch.object(lockout, "select", told)
 
 
-@contextlib.contextmanager
-def _rows_not_refreshed() -> Iterator[None]:
-    refresh = PublicKey.rerandomise
-    blind = patch.object(score, "blind_products", _blind(refresh))
-    with blind, patch.object(PublicKey, "rerandomise", lambda self, c, rng: c):
-        yield
+def _pack_twice(keys: Keys, _runs: int) -> bool:
+    servers = Servers(keys, "twice", GALLERY)
+    world = servers.world
+    need = match.need_for(world.sides[0], match.contest_for(world.sides[0], ENTRIES, FAN_INS))
+    first, second = world.packs(need, 2, servers.targets[0].masked)
+    for mine, other in zip(first, second, strict=True):
+        mine.blinds, mine.products = other.blinds, other.products
+    views = [servers.ask(x, pack)[1] for x, pack in zip(others(1)[:2], (first, second), strict=True)]
+    return "delta + own a - x" in repeated(views)
 
 
-def _blind(refresh: Callable[[PublicKey, Any, Rng], Any]) -> Callable[..., Any]:
-    return lambda side, a: [refresh(side.pk, x, side.rng) for x in a]
+def _place_twice(keys: Keys, _runs: int) -> bool:
+    servers, strangers = Servers(keys, "slots", GALLERY), others(1)
+    views = [servers.enrol(strangers[:1])[0]]
+    servers.places -= 1
+    views.append(servers.enrol(strangers[1:2])[0])
+    return repeated(views) == ["E + own B - y"]
 
 
-def _zero_triples() -> Context:
-    def triples(self: Material, octets: int) -> Any:
-        return tuple(np.zeros(octets, np.uint8) for _ in range(3))
-
-    return patch.object(Material, "triples", triples)
-
-
-@contextlib.contextmanager
-def _zero_pads() -> Iterator[None]:
-    def sent(self: Material, count: int) -> Any:
-        return np.zeros((count, 16), np.uint8), np.zeros((count, 16), np.uint8)
-
-    def received(self: Material, count: int) -> Any:
-        return np.zeros(count, np.uint8), np.zeros((count, 16), np.uint8)
-
-    with patch.object(Material, "sent", sent), patch.object(Material, "received", received):
-        yield
-
-
-def _no_pads_in_cross_terms() -> Context:
-    return patch.object(norm, "_wide", lambda pads, w: np.zeros((len(pads), w // 8), np.uint8))
-
-
-@contextlib.contextmanager
-def _stock_used_twice() -> Iterator[None]:
-    """Every question takes the triples of the first one."""
-    kept: dict[tuple[int, int], Any] = {}
-    whole = extension.triples
-
-    def triples(state: Any, n: int, rng: Rng) -> Any:
-        made = yield from whole(state, n, rng)
-        mine = kept.setdefault((id(rng), n), made)
-        return extension.Triples(mine.a.copy(), mine.b.copy(), mine.c.copy())
-
-    with patch.object(extension, "triples", triples):
-        yield
+def _no_mask(keys: Keys, runs: int) -> bool:
+    bare, tests = Servers(keys, "bare", GALLERY), PValues()
+    bare.world.masks[1] = {block: np.zeros_like(rows) for block, rows in bare.world.masks[1].items()}
+    uniformity([bare.enrol(GALLERY[:2])[0] for _ in range(runs)], "", tests)
+    return bool(tests.failed())
 
 
 CONTROLS = (
-    Control("no mask in the conversion", Party.S2, "identify", "MaskedRows.0.v", _no_mask),
-    Control("masks 20 bits too short", Party.S2, "identify", "MaskedRows.0.v", _short_mask),
-    Control("one mask for all slots", Party.S2, "identify", "MaskedRows.0.v | next slot", _one_mask_for_all_slots),
-    Control("masks used twice", Party.S2, "identify", "MaskedRows.0.v | next run", _masks_twice),
-    Control("R as long as the slots only", Party.S1, "identify", "ScoreBlocks.0.top", _r_by_slots),
-    Control("R slot by slot, a bit short", Party.S1, "identify", "ScoreBlocks.0.q", _r_without_carries),
-    Control("R used twice", Party.S1, "identify", "ScoreBlocks.0.q | next run", _r_twice),
-    Control("scores not re-randomised", Party.S1, "identify", "ScoreBlocks.residue", _scores_not_refreshed),
-    Control("rows not re-randomised", Party.S2, "forget", "MaskedRows.root", _rows_not_refreshed),
-    Control("triples of zeros", Party.S2, "identify", "MaskedBits", _zero_triples),
-    Control("triples used twice", Party.S1, "identify", "MaskedBits", _stock_used_twice),
-    Control("selection without pads", Party.S2, "identify", "Transferred", _zero_pads),
-    Control("cross terms without pads", Party.S1, "identify", "CrossTerms.0.m", _no_pads_in_cross_terms),
+    Control("R as short as the template", _question(_mask(_short), "v above the digits")),
+    Control("R twice", _question(_mask(_always_one), "v")),
+    Control("no fresh randomness under the mask", _question(_mask(_not_fresh), "randomness beyond the client's")),
+    Control("no a of S2", _question(_no_a, "delta + own a")),
+    Control("daBits without S2's bit", _question(_no_dabits, "a borrow under S2's daBit, beside v")),
+    Control("what is counted told to S1", _question(_count_told, "own counters", COUNTED)),
+    Control("tries told to S1", _question(_count_told, "own counters", NAMING)),
+    Control("a pack used twice", _pack_twice),
+    Control("a place used twice", _place_twice),
+    Control("no mask of S2 in a slot", _no_mask),
 )

@@ -1,0 +1,279 @@
+"""What a template tells beside identity: its owner's gender, and how the photo was, and to whom it tells that.
+
+Each person has one photo, to which glasses, blur and darkness were added or not, each by the toss of a coin: known
+labels that nobody had to guess. Gender is by a labels file. What is inferred from:
+
+- *a template in the clear*: as it is stolen from a matcher without encryption;
+- *DarkerBB's picture*: of a matcher that answers with scores, embedded again (pura/attack/darkerbb.py);
+- *all that one server has of an entry*: read from its folder, of two real servers where templates are enrolled;
+- *the product's answers*: match or no match with other people's photos (by plain integers, which answer alike).
+
+Classifiers are fitted on people whom they are not asked about: on the training half, or, for a server's bytes, on the
+other people of the same gallery. 0.5 is chance. The bytes of templates in the clear, read in the same way as a
+server's, are the positive control.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sqlite3
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from pura.attack import basis as bases
+from pura.attack import darkerbb
+from pura.attack.embedders import OpenCvEmbed
+from pura.attack.oracle import PlaintextScores, unit
+from pura.crypto.encoding import quantise_many
+from pura.errors import NoFace
+from pura.face import images, weights
+from pura.face.images import Pixels
+from pura.face.pipeline import FacePipeline
+from pura.face.spec import SFACE
+from pura.ids import Engine, KeyId
+from pura.params import DEFAULT_SCALE, Params
+from pura.policy import Policy
+from pura_bench.accuracy import attributes, groups
+from pura_bench.accuracy.attributes import Attribute
+from pura_bench.accuracy.embeddings import Embedded, central_crop, central_face
+from pura_bench.accuracy.encrypted import deployed
+from pura_bench.accuracy.evaluate import integer_scores, quantised
+from pura_bench.accuracy.fit import fit
+from pura_bench.accuracy.people import auc
+from pura_bench.accuracy.topic import Photos, Row, Table, topic
+from pura_client.templates import Ready
+
+ADDED = (
+    (Attribute("glasses", "% of the distance of the eyes", attributes.glasses, (8,)), 8),
+    (Attribute("blur", "% of the face's width", attributes.blur, (2,)), 2),
+    (Attribute("darkness", "factor", attributes.brightness, (0.4,)), 0.4),
+)
+COMPONENTS, GAIN = 300, 3.0
+QUESTIONS = (200, 1_000)
+FOLDS = 5
+Floats = NDArray[np.float64]
+Labels = dict[str, NDArray[np.bool_]]
+"""Attribute -> (n,): whose photo has it."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Made:
+    """One photo each of n people, with what was added: crops, and what is known of them. rest: photos of others."""
+
+    crops: list[Pixels]
+    labels: Labels
+    rest: NDArray[np.int64]
+
+    def embed(self, faces: FacePipeline) -> Floats:
+        """(n, D), of unit length."""
+        return attributes.embed_crops(self.crops, faces)
+
+
+def make(half: Embedded, gender: str, who: NDArray[np.bool_], labelled: NDArray[np.bool_], size: int, seed: int,
+         faces: FacePipeline, advance: Callable[[int], None]) -> Made:  # fmt: skip
+    """Photos of up to `size` labelled people of a half; those in whom no face is found any more are left out."""
+    places = np.flatnonzero(half.found & labelled[half.who])
+    _, first = np.unique(half.who[places], return_index=True)
+    chosen = np.sort(np.random.default_rng(seed).permutation(places[first])[:size])
+    crops, kept, coins = [], [], []
+    for place in chosen:
+        draw = np.random.default_rng([seed, zlib.crc32(half.data.name.encode()), int(place)])
+        added = draw.random(len(ADDED)) < 0.5
+        crop = _with(images.read(half.data.photos[place]), added, draw, faces)
+        if crop is not None:
+            crops.append(crop)
+            kept.append(place)
+            coins.append(added)
+        advance(1)
+    labels = {gender: who[half.who[kept]]}
+    labels |= {attribute.name: np.array(coins)[:, i] for i, (attribute, _) in enumerate(ADDED)}
+    rest = np.flatnonzero(half.found & ~np.isin(half.who, half.who[kept]))
+    return Made(crops, labels, rest)
+
+
+def _with(image: Pixels, added: NDArray[np.bool_], draw: np.random.Generator, faces: FacePipeline) -> Pixels | None:
+    try:
+        face = central_face(image, faces)
+        for (attribute, level), flag in zip(ADDED, added, strict=True):
+            if flag:
+                image = attribute.apply(image, face, level, draw)
+        return central_crop(image, faces)
+    except NoFace:
+        return None
+
+
+# --- inference ----------------------------------------------------------------------------------
+
+
+def inferred(fitted: Floats, known: Labels, asked: Floats, true: Labels, seed: int) -> Row:
+    """AUC of each attribute: fitted on some people, asked about others; (n, F) each."""
+    out: Row = {}
+    for name, labels in known.items():
+        out[name] = auc(true[name], _machine().fit(fitted, labels).decision_function(asked), _each(asked), seed)
+    return out
+
+
+def across(features: Floats, labels: Labels, seed: int) -> Row:
+    """The same with folds: each person, one row, is asked about by a classifier that was fitted on others."""
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    out: Row = {}
+    for name, each in labels.items():
+        told = cross_val_predict(_machine(), features, each, cv=folds, method="decision_function")
+        out[name] = auc(each, told, _each(features), seed)
+    return out
+
+
+def _machine() -> Any:
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
+    return make_pipeline(StandardScaler(), SVC(C=2.0))
+
+
+def _each(rows: Floats) -> NDArray[np.int64]:
+    return np.arange(len(rows))
+
+
+# --- what there is to see -----------------------------------------------------------------------
+
+
+def pictures(attacker: Made, victims: Sequence[Pixels], questions: int, seed: int) -> Floats:
+    """The embeddings (V, 128) of what DarkerBB draws from so many scores about each victim, by SFace."""
+    path = weights.locate(weights.SFACE_FILE)
+    embed = OpenCvEmbed(path)
+    basis = bases.fit(np.stack(attacker.crops), COMPONENTS, mirrored=False, seed=seed)
+    enrolled = embed(bases.vectors(np.stack(list(victims))))
+    settings = dataclasses.replace(darkerbb.fast(questions, GAIN), marks=())
+    oracle = PlaintextScores(enrolled)
+    found = darkerbb.attack(oracle, embed, basis, np.arange(len(enrolled)), settings, seed=seed)
+    drawn = bases.pictures(basis.images(found.coordinates), basis.side)
+    return np.asarray(embed(bases.vectors(drawn)), np.float64)
+
+
+def stored(folder: Path, side: str) -> Floats:
+    """(entries, bytes): what one server keeps of each entry, in the order of enrolment."""
+    with sqlite3.connect(f"file:{folder / side / 'data' / 'gallery.db'}?mode=ro", uri=True) as db:
+        rows = db.execute("SELECT body, masking FROM entry ORDER BY seq").fetchall()
+    db.close()
+    return _bytes([bytes(body) + bytes(share) for body, share in rows])
+
+
+def _bytes(rows: Sequence[bytes]) -> Floats:
+    size = min(len(row) for row in rows)
+    return np.stack([np.frombuffer(row[:size], np.uint8) for row in rows]).astype(np.float64)
+
+
+def answers(templates: Floats, probes: Floats, tau: int) -> Floats:
+    """(n, probes): 1 where a template (n, D) and a probe match, as the product decides."""
+    scores = integer_scores(quantised(templates, DEFAULT_SCALE), quantised(probes, DEFAULT_SCALE))
+    return (scores >= -tau).astype(np.float64)
+
+
+@topic(
+    "tells",
+    click.option("--groups", "files", multiple=True, required=True, type=click.Path(path_type=Path)),
+    click.option("--people", default=600, show_default=True, help="To fit on; half as many are asked about."),
+    click.option("--enrolled", default=200, show_default=True, help="Entries of two real servers; 0: none."),
+    click.option("--victims", default=40, show_default=True, help="Of DarkerBB; 0: none."),
+    click.option("--questions", default=500, show_default=True, help="Scores that DarkerBB asks for about each."),
+    click.option("--bits", default=2048, show_default=True, help="Of the servers' key."),
+)
+def tells(
+    photos: Photos,
+    seed: int,
+    files: tuple[Path, ...],
+    people: int,
+    enrolled: int,
+    victims: int,
+    questions: int,
+    bits: int,
+) -> list[Table]:
+    """What a template tells beside identity: gender, glasses, blur, darkness; and to whom it tells them."""
+    training, reported = photos.halves()
+    labels = groups.read(files)
+    halves = []
+    whole: list[tuple[Embedded, NDArray[np.bool_], NDArray[np.bool_]]] = []
+    with photos.bar("altering photos", people + people // 2) as advance:
+        for half, size in ((training, people), (reported, people // 2)):
+            by = groups.of_people(half, labels)
+            (gender, who), *_ = by.items()
+            labelled = np.any(list(by.values()), 0)
+            whole.append((half, who, labelled))
+            halves.append(make(half, gender, who, labelled, size, seed, photos.faces, advance))
+    attacker, targets = halves
+    mine, theirs = (half.embed(photos.faces) for half in halves)
+    name = photos.faces.spec.name
+    rows: list[Row] = [
+        {"from": f"templates in the clear, {name}, photos as they are", "people": None,
+         **_unaltered(whole, gender, seed)},
+        {"from": f"templates in the clear, {name}", "people": len(theirs),
+         **inferred(mine, attacker.labels, theirs, targets.labels, seed)},
+    ]  # fmt: skip
+    if victims:
+        plain = FacePipeline(SFACE)
+        known = attacker.embed(plain)
+        chosen = _balanced(targets.labels[gender], victims)
+        true = {each: flags[chosen] for each, flags in targets.labels.items()}
+        stolen = targets.embed(plain)[chosen]
+        drawn = pictures(attacker, [targets.crops[i] for i in chosen], questions, seed)
+        rows.append({"from": "the same people's templates in the clear, sface", "people": len(chosen),
+                     **inferred(known, attacker.labels, stolen, true, seed)})  # fmt: skip
+        close = float(np.median((unit(drawn) * stolen).sum(1)))
+        rows.append({"from": f"DarkerBB's pictures, {questions} scores each (median cosine {close:.2f})",
+                     "people": len(chosen), **inferred(known, attacker.labels, drawn, true, seed)})  # fmt: skip
+    policy = fit(training, photos.faces.spec, 1e-4, DEFAULT_SCALE, seed)
+    if enrolled:
+        rows += _servers(theirs[:enrolled], {k: v[:enrolled] for k, v in targets.labels.items()}, policy, bits, seed)
+    for count in QUESTIONS:
+        probes = training.vectors[attacker.rest[:count]]
+        seen, asked = (answers(each, probes, policy.tau) for each in (mine, theirs))
+        what = f"the product's answers to {len(probes):,} strangers' photos, {int(asked.sum())} matches"
+        told = inferred(seen, attacker.labels, asked, targets.labels, seed)
+        rows.append({"from": what, "people": len(theirs), **told})
+    return [
+        Table(f"attributes inferred, AUC (0.5 is chance), {reported.data.name}; fitted on {training.data.name}", rows)
+    ]
+
+
+def _balanced(labels: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
+    """Places of as many that have it as have it not."""
+    return np.sort(np.concatenate([np.flatnonzero(labels == flag)[: size // 2] for flag in (True, False)]))
+
+
+def _unaltered(whole: Sequence[tuple[Embedded, NDArray[np.bool_], NDArray[np.bool_]]], gender: str, seed: int) -> Row:
+    """By all photos of all labelled people, RBF and linear."""
+    from sklearn.linear_model import LogisticRegression
+
+    (x, y, _), (asked, true, who) = (
+        (half.vectors[kept], flags[half.who[kept]], half.who[kept])
+        for half, flags, labelled in whole
+        for kept in [np.flatnonzero(half.found & labelled[half.who])]
+    )
+    linear = LogisticRegression(max_iter=1000).fit(x, y).decision_function(asked)
+    rbf = _machine().fit(x, y).decision_function(asked)
+    return {gender: auc(true, rbf, who, seed), f"{gender}, linear": auc(true, linear, who, seed)}
+
+
+def _servers(templates: Floats, labels: Labels, policy: Policy, bits: int, seed: int) -> list[Row]:
+    """Templates enrolled at two real servers: the bytes that each keeps, beside those of templates in the clear."""
+    with deployed(policy, Engine.PREPARED, bits) as (session, folder):
+        for outcome in session.enroll_many((Ready(x), f"person {i}") for i, x in enumerate(templates)):
+            if outcome.error is not None:
+                raise outcome.error
+        views = {f"all that {side.upper()} keeps of an entry": stored(folder, side) for side in ("s1", "s2")}
+    params = Params(KeyId(b"\0" * 16), 2048, dimension=templates.shape[1], scale=DEFAULT_SCALE)
+    clear = [np.asarray(x, np.int16).tobytes() for x in quantise_many(templates, params)]
+    views = {"control: bytes of templates in the clear": _bytes(clear)} | views
+    return [
+        {"from": f"{what} ({seen.shape[1]:,} bytes)", "people": len(seen), **across(seen, labels, seed)}
+        for what, seen in views.items()
+    ]

@@ -1,0 +1,1 @@
+"""Bytes that nobody should send, for everything that reads bytes from outside."""

@@ -1,0 +1,204 @@
+"""One honest client beside each attack, by three kinds of attacker: how long it waits, and what S1's memory does.
+
+The attackers run on the same machine, niced, so that they take what the servers leave.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import shutil
+import statistics
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pura.crypto.keys import write_keys
+from pura.crypto.rng import SystemRng
+from pura.crypto.threshold import generate
+from pura.ids import Engine
+from pura_bench import results, workload
+from pura_bench.hostile.attacks import ATTACKS
+from pura_bench.hostile.run import Files, attacking, elsewhere
+from pura_bench.machine import resident_bytes
+from pura_bench.workload import Workload
+from pura_client.processes import Server, free_ports, two_servers
+from pura_client.session import Client, connect
+from pura_server.authority import Credential, issue
+from pura_server.config import Collection
+from pura_server.config import load as load_config
+from pura_server.credentials import May, add_client, revoke_client
+from pura_server.deploy import Hosts, make
+from pura_server.tls import fingerprint
+
+KINDS = ("unknown", "revoked", "listed")
+_SETTLE_S = 3.0
+_REFUSED = re.compile(r'^pura_refused_total\{reason="([^"]*)"\} ([0-9.e+]+)$', re.MULTILINE)
+
+
+def attacker(folder: Path, kind: str) -> Files:
+    """A certificate that the clients' authority signed: not in S1's list, revoked in it, or listed."""
+    signer = Credential(*((folder / "ca" / f"ca.{part}").read_bytes() for part in ("crt", "key")))
+    made = issue(signer, f"hostile-{kind}")
+    files = Files(folder / f"{kind}.crt", folder / f"{kind}.key", folder / "ca" / "ca.crt")
+    files.cert.write_bytes(made.cert)
+    files.key.write_bytes(made.key)
+    listed = load_config(folder / "s1" / "s1.toml").clients_file
+    if kind != "unknown":
+        add_client(listed, f"hostile-{kind}", fingerprint(made.cert), frozenset(May))
+    if kind == "revoked":
+        revoke_client(listed, f"hostile-{kind}")
+    return files
+
+
+def refusals(metrics: str) -> dict[str, float]:
+    """How many callers S1 has turned away, by reason. `metrics`: host:port."""
+    with urllib.request.urlopen(f"http://{metrics}/metrics", timeout=60) as page:
+        return {reason: float(count) for reason, count in _REFUSED.findall(page.read().decode())}
+
+
+class Honest:
+    """The client that wants an answer, and a look at S1 meanwhile."""
+
+    def __init__(self, client: Client, work: Workload, s1: Server) -> None:
+        self._client = client
+        self._work = work
+        self._s1 = s1
+        self._asked = 0
+        self.wrong = 0
+
+    @property
+    def resident(self) -> int:
+        """S1's memory now, in bytes, without its workers."""
+        return resident_bytes(self._s1.pid, alone=True)
+
+    def ask(self, questions: int) -> tuple[list[float], int]:
+        """Seconds of each question, and the most memory that S1 had."""
+        seconds, most = [], self.resident
+        for _ in range(questions):
+            probe = self._asked % len(self._work.probes)
+            self._asked += 1
+            began = time.monotonic()
+            decision = self._client.identify(self._work.probes[probe])
+            seconds.append(time.monotonic() - began)
+            most = max(most, self.resident)
+            place = None if decision.label is None else int(decision.label.split()[-1])
+            self.wrong += not self._work.right(probe, place)
+        return seconds, most
+
+
+@contextlib.contextmanager
+def deployment(engine: str, bits: int, dimension: int, entries: int, seed: int) -> Iterator[tuple[Path, Honest, str]]:
+    """A folder with two running servers, an honest client with a gallery, and the address of S1's metrics."""
+    work = workload.make(entries, dimension, 40, seed)
+    folder = Path(tempfile.mkdtemp(prefix="pura-hostile-"))
+    try:
+        write_keys(generate(bits, SystemRng(), Engine(engine)), folder / "keys")
+        s1_port, s2_port, metrics = free_ports(3)
+        collection = Collection(
+            engine=Engine(engine),
+            allow_leaky=engine == Engine.PUBLISHED,
+            dimension=dimension,
+            threshold=workload.THRESHOLD,
+            embedder="none",
+        )
+        s1, s2, toml = make(folder, folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", s1_port, s2_port))
+        more = f'[budget]\nquestions = 1000000\nenrolments = 1000000\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
+        s1.write_text(s1.read_text() + more)
+        with two_servers(s1, s2, toml) as (one, _), connect(toml) as client:
+            for outcome in client.enroll_many([(work.embeddings[i], work.label(i)) for i in range(entries)]):
+                if outcome.error is not None:
+                    raise outcome.error
+            yield folder, Honest(client, work, one), f"127.0.0.1:{metrics}"
+    finally:
+        shutil.rmtree(folder)
+
+
+def measure(
+    folder: Path,
+    honest: Honest,
+    metrics: str,
+    questions: int,
+    tell: Console,
+    *,
+    kinds: Sequence[str] = KINDS,
+    names: Sequence[str] = tuple(ATTACKS),
+) -> list[dict[str, Any]]:
+    """A row for each attack by each kind of attacker: beside it, and just before it, when nobody attacked."""
+    address = load_config(folder / "s1" / "s1.toml").listen
+    honest.ask(questions)
+    _, quiet_bytes = honest.ask(questions)
+    rows: list[dict[str, Any]] = []
+    for kind in kinds:
+        files = attacker(folder, kind)
+        for name in names:
+            quiet_s, _ = honest.ask(questions)
+            before = refusals(metrics)
+            with attacking(name, address, elsewhere(), files) as running:
+                time.sleep(_SETTLE_S)
+                seconds, most = honest.ask(questions)
+                tally = running.tally
+            told = {why: int(count - before.get(why, 0)) for why, count in refusals(metrics).items()}
+            row = {
+                "who": kind,
+                "attack_name": name,
+                "what": ATTACKS[name].what,
+                "quiet_s": round(statistics.median(quiet_s), 4),
+                "median_s": round(statistics.median(seconds), 4),
+                "longest_s": round(max(seconds), 4),
+                "slower": round(statistics.median(seconds) / statistics.median(quiet_s), 2),
+                "memory_mib": round(most / (1 << 20), 1),
+                "memory_ratio": round(most / quiet_bytes, 3),
+                "attack": dataclasses.asdict(tally),
+                "refused": {why: n for why, n in told.items() if n},
+            }
+            tell.print(row)
+            rows.append(row)
+    return rows
+
+
+@click.command()
+@click.option(
+    "--engine", type=click.Choice([e.value for e in Engine]), default=Engine.PREPARED.value, show_default=True
+)
+@click.option("--bits", type=click.Choice(["2048", "3072"]), default="2048", show_default=True)
+@click.option("--dimension", type=int, default=128, show_default=True)
+@click.option("--entries", type=int, default=64, show_default=True)
+@click.option("--questions", type=int, default=15, show_default=True, help="Beside each attack.")
+@click.option("--who", multiple=True, type=click.Choice(KINDS), help="Only attackers of this kind; may be repeated.")
+@click.option("--attack", multiple=True, type=click.Choice(list(ATTACKS)), help="Only this one; may be repeated.")
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result file here.")
+def main(
+    engine: str,
+    bits: str,
+    dimension: int,
+    entries: int,
+    questions: int,
+    who: tuple[str, ...],
+    attack: tuple[str, ...],
+    seed: int,
+    out: Path | None,
+) -> None:
+    """An honest client beside hostile ones: its time, and S1's memory. Exit status 1 if an answer was wrong."""
+    console = Console()
+    with results.watch_load() as busy, deployment(engine, int(bits), dimension, entries, seed) as (folder, honest, at):
+        rows = measure(folder, honest, at, questions, console, kinds=who or KINDS, names=attack or tuple(ATTACKS))
+    columns = ("who", "attack_name", "quiet_s", "median_s", "slower", "longest_s", "memory_ratio")
+    table = Table(*(column.replace("_", " ") for column in columns), title=f"{engine}, {entries} entries")
+    for row in rows:
+        table.add_row(*(str(row[column]) for column in columns))
+    console.print(table)
+    if out is not None:
+        more = {"engine": engine, "bits": int(bits), "dimension": dimension, "entries": entries}
+        results.write(out, results.body("hostile", seed, rows, busy, **more))
+    if honest.wrong:
+        click.get_current_context().exit(1)

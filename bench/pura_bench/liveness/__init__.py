@@ -1,0 +1,1 @@
+"""How often the gate errs: bona fide and attack presentations made from photos."""

@@ -1,0 +1,241 @@
+"""What is protected from whom: attackers across, deployments down, and in each cell the best attack that is known.
+
+Figures come from the result files and nowhere else. A cell without figures names the argument that simulates what the
+attacker sees, or the test in which the attack is refused; or says that nobody ran it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+Row = dict[str, Any]
+DEFAULT = "sface-mirrored"
+"""The embedder of new collections."""
+
+
+class Verdict(enum.Enum):
+    """What a cell says, in a word."""
+
+    READS = "reads templates"
+    LEARNS = "learns something"
+    BOUNDED = "bounded, not stopped"
+    NOTHING = "nothing more than is public"
+    NOT_RUN = "not run"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """attack: the best one known; spent: questions and enrolments; rate: (k, n, low, high) of victims on whom it works;
+    see: an argument in docs/, or tests."""
+
+    verdict: Verdict
+    attack: str
+    spent: str = ""
+    rate: tuple[int, int, float, float] | None = None
+    see: str = ""
+
+    @property
+    def share(self) -> str:
+        """The rate with its n and interval."""
+        if self.rate is None:
+            return ""
+        k, n, low, high = self.rate
+        return f"{k} of {n} ({100 * low:.0f} to {100 * high:.0f} %)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Matrix:
+    """cells[i][j]: deployment i, attacker j."""
+
+    attackers: list[str]
+    deployments: list[str]
+    cells: list[list[Cell]]
+
+    @property
+    def sources(self) -> list[str]:
+        """What cells refer to, each once: they are numbered from 1."""
+        return list(dict.fromkeys(cell.see for row in self.cells for cell in row if cell.see))
+
+    def joined(self, deployment: int) -> list[tuple[list[str], Cell]]:
+        """A row, neighbours that say the same joined: whose cell it is, and the cell."""
+        pairs = zip(self.attackers, self.cells[deployment], strict=True)
+        groups = itertools.groupby(pairs, key=lambda pair: pair[1])
+        return [([name for name, _ in group], cell) for cell, group in groups]
+
+
+ATTACKERS = [
+    "an outsider",
+    "a client that may ask",
+    "a client that may ask and enrol",
+    "several clients",
+    "one server",
+    "one server and clients",
+    "one server's disk",
+    "both disks, without keys",
+    "S1, deviating",
+    "S2, deviating",
+]
+DEPLOYMENTS = [
+    "plaintext, answers a score",
+    "plaintext, answers a decision",
+    "Pura, engine published",
+    "Pura, engine prepared, no limit on tries",
+    "Pura, engine prepared, as init writes it",
+]
+
+
+def matrix(contents: Iterable[Row]) -> Matrix:
+    """The matrix, from all result files that there are. A figure whose file is missing is "not run"."""
+    kinds = ("security", "asking", "defended", "rights")
+    found = {content["kind"]: content for content in contents if content["kind"] in kinds}
+    rows = [_score(found), _decision(found), _published(found), _unlimited(found), _defaults(found)]
+    return Matrix(list(ATTACKERS), list(DEPLOYMENTS), rows)
+
+
+# --- the rows -----------------------------------------------------------------------------------------
+
+Found = dict[str, Row]
+OUTSIDE = Cell(Verdict.NOTHING, "gets no further than the handshake", see="tests/grpc/test_hostile.py; hostile.md")
+
+
+def _score(found: Found) -> list[Cell]:
+    asks = _arm(found, "plaintext, score", "linear, then inversion", 500)
+    reads = _arm(found, "stolen plaintext database", "inversion", 0)
+    return [OUTSIDE, asks, asks, asks, *[reads] * 6]
+
+
+def _decision(found: Found) -> list[Cell]:
+    asks = _asked(found)
+    reads = _arm(found, "stolen plaintext database", "inversion", 0)
+    return [OUTSIDE, asks, _ruler(found), asks, *[reads] * 6]
+
+
+def _published(found: Found) -> list[Cell]:
+    s2 = _arm(found, "published engine, curious S2", "regression on what SCMP shows, then inversion", 500)
+    alone = dataclasses.replace(s2, attack=f"S2: {s2.attack}", see="docs/security/published.md")
+    friends = Cell(
+        Verdict.READS,
+        "submits ciphertexts that it did not make",
+        see="SECURITY.md, What was wrong during 0.1; tests/unit/test_four_attacks.py",
+    )
+    disk = Cell(Verdict.NOTHING, "shares of a key, ciphertexts", see="docs/security/published.md")
+    asks = _asked(found)
+    return [OUTSIDE, asks, _ruler(found), asks, alone, friends, disk, disk, friends, friends]
+
+
+def _unlimited(found: Found) -> list[Cell]:
+    return _prepared(found, _asked(found))
+
+
+def _defaults(found: Found) -> list[Cell]:
+    return _prepared(found, _tried(found), searching=_searched(found))
+
+
+def _prepared(found: Found, asks: Cell, searching: Cell | None = None) -> list[Cell]:
+    simulated = Cell(
+        Verdict.NOTHING, "simulated without the other's secrets", see="docs/security/prepared.md; views.json"
+    )
+    friends = Cell(
+        Verdict.NOTHING,
+        "its clients' answers, and nothing else: simulated with their secrets; the four attacks of 0.1 are refused",
+        see="docs/security/proof.md; tests/unit/test_four_attacks.py",
+    )
+    disk = Cell(Verdict.NOTHING, "uniform numbers", see="docs/security/prepared.md")
+    turning = Cell(
+        Verdict.LEARNS,
+        "turns an answer that it guesses; forged, swapped or old ones are noticed",
+        see="SECURITY.md, What a client notices; tests/cli/test_lies.py",
+    )
+    return [
+        OUTSIDE,
+        searching or asks,
+        _ruler(found),
+        dataclasses.replace(asks, attack=f"the same, shared out: {asks.attack}"),
+        simulated,
+        friends,
+        disk,
+        disk,
+        turning,
+        turning,
+    ]
+
+
+# --- figures ------------------------------------------------------------------------------------------
+
+
+def _ruler(found: Found) -> Cell:
+    """Distances by entries of one's own, and what they tell together; rights apart and budgets bound it."""
+    attack = "a ruler of its own entries, then linear algebra"
+
+    def read(content: Row) -> Cell:
+        rows = [row for row in content["rows"] if row["arm"] == "ruler, then linear"]
+        row = max(rows, key=lambda r: int(r["questions"]))
+        spent = f"{row['questions']:,} questions and as many enrolments"
+        see = "rights.json; tests/grpc/test_ruler.py: stopped where rights are apart, bounded by the enrolments' budget"
+        return Cell(Verdict.READS, attack, spent, _rate(row["sar2"]), see)
+
+    return _read(found, "rights", attack, read)
+
+
+def _arm(found: Found, deployment: str, attack: str, budget: int) -> Cell:
+    def read(content: Row) -> Cell:
+        (row,) = (
+            r for r in content["arms"] if (r["deployment"], r["attack"], r["budget"]) == (deployment, attack, budget)
+        )
+        spent = f"{budget:,} questions" if budget else "no question"
+        return Cell(Verdict.READS, attack, spent, _rate(row["verdicts"][0]["sar1"]["0.001"]), "security.json")
+
+    return _read(found, "security", attack, read)
+
+
+def _asked(found: Found) -> Cell:
+    """By decisions alone, without a limit."""
+
+    def read(content: Row) -> Cell:
+        rows = [r for r in content["rows"] if r["embedder"] == DEFAULT and r["limit"] == "none"]
+        row = max(rows, key=lambda r: int(r["questions"]))
+        return Cell(
+            Verdict.READS, "belief by decisions", f"{row['questions']:,} questions", _rate(row["sar2"]), "asking.json"
+        )
+
+    return _read(found, "asking", "belief by decisions", read)
+
+
+def _tried(found: Found) -> Cell:
+    """By verify, with all tries of an entry."""
+
+    def read(content: Row) -> Cell:
+        row = next(r for r in content["rows"] if r["embedder"] == DEFAULT and str(r.get("limit")).startswith("tries"))
+        attack = "belief by decisions, all 100 tries of an entry"
+        return Cell(Verdict.BOUNDED, attack, "", _rate(row["opened"]), "defended.json")
+
+    return _read(found, "defended", "belief by decisions", read)
+
+
+def _searched(found: Found) -> Cell:
+    """By identify, which counts nothing."""
+
+    def read(content: Row) -> Cell:
+        row = next(r for r in content["identify"] if r["embedder"] == DEFAULT)
+        median = row["somebody_named_quartiles"][1]
+        attack = f"searches {row['people']} people until somebody is named, then belief by decisions"
+        return Cell(Verdict.READS, attack, f"{median:,} questions to the first name (median)", None, "defended.json")
+
+    return _read(found, "defended", "search, then belief by decisions", read)
+
+
+def _read(found: Found, kind: str, attack: str, read: Callable[[Row], Cell]) -> Cell:
+    if kind not in found:
+        return Cell(Verdict.NOT_RUN, attack, see=f"{kind}.json")
+    try:
+        return read(found[kind])
+    except (StopIteration, ValueError):  # a run that left it out
+        return Cell(Verdict.NOT_RUN, attack, see=f"{kind}.json")
+
+
+def _rate(rate: Row) -> tuple[int, int, float, float]:
+    return int(rate["k"]), int(rate["n"]), float(rate["low"]), float(rate["high"])

@@ -1,0 +1,159 @@
+"""`pura bench soak`."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from pura.crypto.keys import write_keys
+from pura.crypto.rng import SystemRng
+from pura.crypto.threshold import generate
+from pura.errors import PuraError
+from pura.ids import Engine
+from pura_bench import results
+from pura_bench.load import percentiles
+from pura_bench.machine import resident_bytes
+from pura_bench.soak.chaos import Link
+from pura_bench.soak.crowd import Crowd
+from pura_bench.soak.faults import READY_S, Faults
+from pura_client import config as client_config
+from pura_client.processes import Server, free_ports, wait_ready
+from pura_client.session import connect
+from pura_server.config import Collection
+from pura_server.deploy import Hosts, make
+
+ELSEWHERE = "127.0.0.2"
+"""Where S1 finds S2: the link listens there on S2's own ports."""
+DEADLINE_S = 60.0
+_LOOK_S = 2.0
+_LIMITS = (
+    "\n[budget]\nquestions = 1000000\nper_hour = 1000000.0\nenrolments = 1000000\nenrolments_per_hour = 1000000.0\n"
+)
+LEFT_OUT = [
+    "disk full and clocks that jump: tests/grpc and the simulations have them; here they would need another machine",
+]
+
+
+@click.command()
+@click.option("--minutes", type=float, default=30.0, show_default=True)
+@click.option("--clients", type=int, default=8, show_default=True)
+@click.option("--rate", type=float, default=4.0, show_default=True, help="Calls a second, of all clients together.")
+@click.option("--calm", type=float, default=8.0, show_default=True, help="Seconds between faults, on average.")
+@click.option("--dimension", type=int, default=128, show_default=True)
+@click.option("--bits", type=click.Choice(["2048", "3072"]), default="2048", show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result file here.")
+def soak(
+    minutes: float, clients: int, rate: float, calm: float, dimension: int, bits: str, seed: int, out: Path | None
+) -> None:
+    """Clients ask, enrol and erase while faults happen. Exit status 1 if an answer was wrong or anything was lost."""
+    folder = Path(tempfile.mkdtemp(prefix="pura-soak-"))
+    try:
+        with results.watch_load() as load:
+            row = _run(folder, minutes, clients, rate, calm, dimension, int(bits), seed)
+    finally:
+        shutil.rmtree(folder)
+    for name, value in row.items():
+        if name != "faults":
+            click.echo(f"{name.replace('_', ' '):24} {value}")
+    if out is not None:
+        results.write(out, results.body("robustness", seed, [row], load, left_out=LEFT_OUT))
+    if row["wrong"] or row["lost"] or row["stuck"]:
+        click.get_current_context().exit(1)
+
+
+def _run(
+    folder: Path, minutes: float, clients: int, rate: float, calm: float, dimension: int, bits: int, seed: int
+) -> dict[str, Any]:
+    write_keys(generate(bits, SystemRng(), Engine.PREPARED), folder / "keys")
+    s1_port, s2_port, sessions = free_ports(3)
+    collection = Collection(dimension=dimension, threshold=0.6, embedder="none")
+    s1, s2, toml = make(folder, folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", s1_port, s2_port))
+    s1.write_text(s1.read_text().replace(f'"127.0.0.1:{s2_port}"', f'"{ELSEWHERE}:{s2_port}"') + _LIMITS)
+    s2.write_text(s2.read_text().replace("\ndata = ", f'\nsessions = "127.0.0.1:{sessions}"\ndata = ', 1))
+    configs = []
+    for i in range(clients):  # each remembers for itself what it has seen
+        shutil.copytree(toml.parent, folder / f"client-{i}")
+        configs.append(client_config.load(folder / f"client-{i}" / toml.name))
+    with contextlib.ExitStack() as stack:
+        links = [Link((ELSEWHERE, port), ("127.0.0.1", port)) for port in (s2_port, sessions)]
+        servers = Server(s1), Server(s2)
+        for server in servers:
+            server.start()
+            stack.callback(server.stop)
+        for link in links:
+            stack.callback(link.close)
+        wait_ready(servers, toml, READY_S)
+        crowd, stop = Crowd(dimension, seed), threading.Event()
+        rng = np.random.default_rng(seed)
+        pause = lambda: float(rng.exponential(clients / rate))  # noqa: E731
+        configs = [one.model_copy(update={"deadline_s": DEADLINE_S}) for one in configs]
+        threads = [
+            threading.Thread(target=crowd.run, args=(config, i, pause, stop)) for i, config in enumerate(configs)
+        ]
+        looks: list[dict[str, int]] = []
+        threads.append(threading.Thread(target=_look, args=(servers, looks, stop)))
+        for thread in threads:
+            thread.start()
+        faults = Faults(servers, links, toml, seed)
+        ends = time.monotonic() + 60 * minutes
+        try:
+            while time.monotonic() < ends:
+                time.sleep(float(rng.exponential(calm)))
+                faults.one()
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        with connect(toml) as client:
+            there = crowd.audit(client)
+    counts = crowd.counts
+    return {
+        "minutes": minutes,
+        "clients": clients,
+        "rate": rate,
+        "asked": counts.asked,
+        "enrolled": counts.enrolled,
+        "erased": counts.erased,
+        "there_at_the_end": there,
+        "wrong": counts.wrong,
+        "lost": counts.lost,
+        "stuck": counts.stuck,
+        "either_right": counts.loose,
+        "errors": dict(counts.errors),
+        "answer": percentiles(counts.answer_s),
+        **_growth(looks),
+        "number_of_faults": len(faults.done),
+        "slowest_to_be_ready_s": max((float(str(one["ready_after_s"])) for one in faults.done), default=0.0),
+        "faults": faults.done,
+    }
+
+
+def _look(servers: tuple[Server, Server], looks: list[dict[str, int]], stop: threading.Event) -> None:
+    """Memory and open files of both servers, now and then."""
+    while not stop.wait(_LOOK_S):
+        one: dict[str, int] = {}
+        with contextlib.suppress(OSError, ValueError, PuraError):  # one of them may just be away
+            for name, server in zip(("s1", "s2"), servers, strict=True):
+                one[f"{name}_mib"] = resident_bytes(server.pid) >> 20
+                one[f"{name}_files"] = len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
+            looks.append(one)
+
+
+def _growth(looks: list[dict[str, int]]) -> dict[str, Any]:
+    """The most of each in the second and in the last quarter."""
+    quarter = len(looks) // 4
+    if not quarter:
+        return {}
+    return {
+        name: [max(one[name] for one in part) for part in (looks[quarter : 2 * quarter], looks[-quarter:])]
+        for name in looks[0]
+    }

@@ -1,0 +1,100 @@
+"""Faults of a deployment that runs: drawn, carried out, and what was done written down."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pura_bench.soak.chaos import Link, Mood
+from pura_client.processes import Server, server_command, wait_ready
+
+READY_S = 120.0
+
+
+class Faults:
+    """What can happen to two servers and the link between them."""
+
+    def __init__(self, servers: Sequence[Server], links: Sequence[Link], client: Path, seed: int) -> None:
+        self._servers, self._links, self._client = tuple(servers), links, client
+        self._rng = np.random.default_rng(seed)
+        self.done: list[dict[str, object]] = []
+        self._kinds: list[Callable[[], str]] = [
+            self._kill, self._kill, self._kill_both, self._stop, self._restart, self._cut, self._half_open,
+            self._late, self._slow, self._snapshot,
+        ]  # fmt: skip
+        self._began = time.monotonic()
+
+    def one(self) -> None:
+        """The next fault, until the servers are ready again."""
+        at = time.monotonic() - self._began
+        kind = self._kinds[int(self._rng.integers(len(self._kinds)))]
+        what = kind()
+        wait_ready(self._servers, self._client, READY_S)
+        self.done.append({"at_s": round(at, 1), "fault": what, "ready_after_s": round(self._since(at), 1)})
+
+    def _since(self, at: float) -> float:
+        return time.monotonic() - self._began - at
+
+    def _either(self) -> Server:
+        return self._servers[int(self._rng.integers(2))]
+
+    def _kill(self) -> str:
+        server = self._either()
+        server.stop(signal.SIGKILL)
+        server.start()
+        return f"SIGKILL {server.config.stem}"
+
+    def _kill_both(self) -> str:
+        for server in self._servers:
+            server.stop(signal.SIGKILL)
+        for server in self._servers:
+            server.start()
+        return "SIGKILL both"
+
+    def _restart(self) -> str:
+        server = self._either()
+        server.stop()
+        server.start()
+        return f"SIGTERM {server.config.stem}"
+
+    def _stop(self) -> str:
+        server, seconds = self._either(), float(self._rng.uniform(1, 20))
+        os.kill(server.pid, signal.SIGSTOP)
+        time.sleep(seconds)
+        os.kill(server.pid, signal.SIGCONT)
+        return f"SIGSTOP {server.config.stem} for {seconds:.0f} s"
+
+    def _cut(self) -> str:
+        for link in self._links:
+            link.cut()
+        return "link cut"
+
+    def _mood(self, mood: Mood, seconds: float) -> str:
+        for link in self._links:
+            link.mood = mood
+        time.sleep(seconds)
+        for link in self._links:
+            link.mood = Mood.FINE
+            if mood is Mood.SILENT:
+                link.cut()
+        return f"link {mood.value} for {seconds:.0f} s"
+
+    def _half_open(self) -> str:
+        return self._mood(Mood.SILENT, float(self._rng.uniform(2, 20)))
+
+    def _late(self) -> str:
+        return self._mood(Mood.LATE, 10.0)
+
+    def _slow(self) -> str:
+        return self._mood(Mood.SLOW, 10.0)
+
+    def _snapshot(self) -> str:
+        command = server_command("snapshot", "--config", str(self._servers[0].config))
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return "snapshot" if done.returncode == 0 else f"snapshot refused: {done.stderr.strip()[-120:]}"
