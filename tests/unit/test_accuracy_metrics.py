@@ -11,13 +11,14 @@ from hypothesis.extra import numpy as hnp
 from pura.crypto.encoding import distance2, quantise
 from pura.errors import BadConfig
 from pura.ids import KeyId
-from pura.params import Metric, Params
+from pura.params import Params, tau_from_cosine
 from pura.policy import Policy, read
 from pura_bench.accuracy import evaluate, metrics
 from pura_bench.accuracy.datasets import DataSet, ten_folds
 from pura_bench.accuracy.embeddings import Embedded, normalised
-from pura_bench.accuracy.fit import by_people, fit
+from pura_bench.accuracy.fit import fit
 from pura_bench.accuracy.metrics import Rate, Search
+from pura_bench.accuracy.people import Errors
 
 scores = hnp.arrays(np.float64, st.integers(1, 40), elements=st.integers(-9, 9).map(float))
 
@@ -111,14 +112,14 @@ def made(people: int = 12, each: int = 4, dimension: int = 32, spread: float = 0
     one, two = np.triu_indices(len(who), 1)
     same = who[one] == who[two]
     data = DataSet("made", tuple(b"x" for _ in who), who, np.stack([one, two], 1), same, ten_folds(same))
-    return Embedded(data, normalised(vectors, Metric.COSINE), Metric.COSINE)
+    return Embedded(data, normalised(vectors))
 
 
 @pytest.mark.parametrize("scale", [16, 100, 1024])
 def test_quantised_scores_are_the_product_s_own(scale: int) -> None:
     embedded = made()
     params = Params(KeyId(b"k" * 32), 2048, dimension=32, scale=scale)
-    templates = evaluate.quantised(embedded.vectors, scale, Metric.COSINE)
+    templates = evaluate.quantised(embedded.vectors, scale)
     got = evaluate.integer_scores(templates, templates)
     kept = np.flatnonzero(embedded.found)
     rows = np.stack([quantise(embedded.vectors[i], params) for i in kept])
@@ -130,7 +131,7 @@ def test_quantised_scores_are_the_product_s_own(scale: int) -> None:
 def test_all_pairs_are_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "_BLOCK", 7)
     embedded = made()
-    score = evaluate.Scorer(Metric.COSINE)
+    score = evaluate.Scorer()
     genuine, impostor = evaluate.all_pairs(embedded.vectors, embedded.data.people, score)
     every = score.of_pairs(embedded.vectors, embedded.data.pairs)
     assert np.allclose(np.sort(genuine), np.sort(every[embedded.data.same]))
@@ -148,19 +149,7 @@ def test_the_tables_agree_with_each_other() -> None:
     assert abs(fine["pairs"]["eer"] - floats["pairs"]["eer"]) < 0.02
     assert floats["pairs"]["at_threshold"]["fnmr"]["k"] >= 3  # those of the photo without a face
     assert floats["identification"]["gallery"] == 12
-    assert fine["pairs"]["at_threshold"]["threshold"] == -evaluate.tau_of(0.3, 1024, Metric.COSINE, 1.0)
-
-
-def test_euclidean_distances() -> None:
-    embedded = made()
-    vectors = np.where(np.isnan(embedded.vectors), np.nan, embedded.vectors * 3)
-    plain = Embedded(embedded.data, vectors, Metric.EUCLIDEAN)
-    table = evaluate.table(plain, 3.2, None)
-    quantised = evaluate.table(plain, 3.2, 512, radius=4.0)
-    scores = evaluate.Scorer(Metric.EUCLIDEAN)(vectors[:1], vectors[1:2])
-    assert scores[0, 0] == pytest.approx(-np.linalg.norm(vectors[0] - vectors[1]))
-    assert quantised["changed"] <= 3
-    assert abs(quantised["pairs"]["eer"] - table["pairs"]["eer"]) < 0.01
+    assert fine["pairs"]["at_threshold"]["threshold"] == -tau_from_cosine(0.3, 1024)
 
 
 # --- thresholds ---------------------------------------------------------------------------------
@@ -175,7 +164,7 @@ def test_a_policy_is_fitted_written_and_read(tmp_path: Path) -> None:
     _, impostor = evaluate.impostors_and_genuine(embedded)
     assert policy.measured.false_matches == metrics.matches(impostor, policy.threshold).k <= 0.01 * len(impostor)
     assert metrics.matches(impostor, policy.threshold - 0.02).value > 0.01
-    assert policy.tau == evaluate.tau_of(policy.threshold, 512, Metric.COSINE, 1.0)
+    assert policy.tau == tau_from_cosine(policy.threshold, 512)
     assert policy.measured.fmr_interval[0] <= policy.measured.fmr <= policy.measured.fmr_interval[1]
     policy.write(tmp_path / "policy.toml")
     assert read(tmp_path / "policy.toml") == policy
@@ -186,13 +175,30 @@ def test_the_interval_over_people_is_wider_than_that_over_pairs() -> None:
     # one person whose photos look like everybody's: a wolf
     vectors = embedded.vectors.copy()
     vectors[:4] = np.nanmean(vectors, axis=0)
-    wolf = Embedded(embedded.data, normalised(vectors, Metric.COSINE), Metric.COSINE)
+    wolf = Embedded(embedded.data, normalised(vectors))
     _, impostor = evaluate.impostors_and_genuine(wolf)
     at = metrics.threshold_for(impostor, 0.02)
-    low, high = by_people(wolf, wolf.data.people, at, np.random.default_rng(0), rounds=300)
+    low, high = Errors.of(wolf.vectors, wolf.data.people, evaluate.Scorer(), at, 0).fmr().interval
     rate = metrics.matches(impostor, at)
     assert high - low > rate.interval[1] - rate.interval[0]
-    assert by_people(wolf, wolf.data.people, 2.0, np.random.default_rng(0), rounds=10) == (0, 0)
+    assert Errors.of(wolf.vectors, wolf.data.people, evaluate.Scorer(), 2.0, 0).fmr().interval == (0, 0)
+
+
+def test_errors_by_people_count_what_all_pairs_are() -> None:
+    embedded = made()
+    people = embedded.data.people
+    genuine, impostor = evaluate.impostors_and_genuine(embedded)
+    errors = Errors.of(embedded.vectors, people, evaluate.Scorer(), 0.5, 1)
+    every, missed = metrics.matches(impostor, 0.5), metrics.non_matches(genuine, 0.5)
+    assert (errors.fmr().k, errors.fmr().n) == (every.k, every.n)
+    assert (errors.fnmr().k, errors.fnmr().n) == (missed.k, missed.n)
+    one = np.arange(12) < 5
+    parts = [errors.fmr(one), errors.fmr(~one), errors.fmr(one, ~one)]
+    assert sum(part.k for part in parts) == every.k
+    assert sum(part.n for part in parts) == every.n
+    assert errors.fnmr(one).n + errors.fnmr(~one).n == missed.n
+    low, high = errors.fnmr().interval
+    assert low <= missed.value <= high
 
 
 @pytest.mark.parametrize("text", ["", "embedder = 3\n", "colour = 'red'\n", "embedder =", "\udcff"])

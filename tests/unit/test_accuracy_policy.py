@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from pura.crypto.keys import load_public
-from pura.params import Metric
+from pura.errors import StorageFull
 from pura.policy import Measured, Policy
 from pura_server import config as server_config
 from pura_server.cli import cli
@@ -23,18 +24,19 @@ MEASURED = Measured(
     fnmr_interval=(0.0, 0.3),
 )
 
+POLICY = Policy(
+    embedder="mine",
+    dimension=64,
+    scale=256,
+    threshold=0.4157,
+    tau=76585,
+    wanted_fmr=1e-3,
+    measured=MEASURED,
+)
+
 
 def test_servers_take_model_scale_and_threshold_from_a_policy(tmp_path: Path) -> None:
-    policy = Policy(
-        embedder="mine",
-        dimension=64,
-        metric=Metric.COSINE,
-        scale=256,
-        threshold=0.4157,
-        tau=76585,
-        wanted_fmr=1e-3,
-        measured=MEASURED,
-    )
+    policy = POLICY
     policy.write(tmp_path / "policy.toml")
     command = ["init", "--out", str(tmp_path / "out"), "--keys", str(KEYS), "--policy", str(tmp_path / "policy.toml")]
     result = CliRunner().invoke(cli, command)
@@ -42,7 +44,7 @@ def test_servers_take_model_scale_and_threshold_from_a_policy(tmp_path: Path) ->
     for name in ("s1", "s2"):
         made = server_config.load(tmp_path / "out" / name / f"{name}.toml").collection
         params = made.params(load_public(KEYS / "public.key"))
-        assert (params.tau, params.scale, params.dimension, params.embedder) == (76585, 256, 64, "mine")
+        assert (params.tau_verify, params.scale, params.dimension, params.embedder) == (76585, 256, 64, "mine")
 
 
 def test_two_thresholds_are_refused(tmp_path: Path) -> None:
@@ -50,3 +52,16 @@ def test_two_thresholds_are_refused(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, command)
     assert result.exit_code == 2
     assert "either --threshold or --policy" in result.output
+
+
+def test_a_policy_is_written_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "policy.toml"
+    path.write_text("as it was")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StorageFull):
+        POLICY.write(path)
+    assert path.read_text() == "as it was"
+    assert list(tmp_path.iterdir()) == [path]

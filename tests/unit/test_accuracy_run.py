@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from onnx_file import mean_network
+from onnx_file import pooled_network
 from PIL import Image
 
 from pura.face.detect import Face
@@ -42,9 +42,9 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
         same.append(i % 2 == 0)
         bins += [picture(one, draw), picture(one if same[-1] else other, draw)]
     (tmp_path / "made.bin").write_bytes(pickle.dumps((bins, same)))
-    network = mean_network(tmp_path, [0, 3, SIZE, SIZE], [2, 3])
+    network = pooled_network(tmp_path, SIZE, 4)
     (tmp_path / "mean.toml").write_text(
-        f'[embedder]\nname = "mean"\npath = "{network.name}"\ndimension = 3\n'
+        f'[embedder]\nname = "mean"\npath = "{network.name}"\ndimension = 48\n'
         f"input_size = {SIZE}\nmean = 127\nstd = 60\n"
     )
     return tmp_path / "made.bin", tmp_path / "mean.toml"

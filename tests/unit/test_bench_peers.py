@@ -18,7 +18,7 @@ from pura_bench.peers.registry import PEERS, Peer
 from pura_bench.workload import make
 
 BY_NAME = {peer.name: peer for peer in PEERS}
-WORK = make(3, 4, 2, 1)
+WORK = make(3, 16, 2, 1)
 
 
 def ready(peer: Peer, cache: Path, *, install: bool = True) -> Path:
@@ -31,8 +31,8 @@ def test_a_real_peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     row = measure.measure(BY_NAME["phe"], WORK, tmp_path, install=False, limit_s=60)
     assert row["exact"] is True
     assert row["wall_s"] > 0
-    assert row["bytes_client"] == 512 * (4 + 3)
-    assert (row["entries"], row["dimension"]) == (3, 4)
+    assert row["bytes_client"] == 512 * (16 + 3)
+    assert (row["entries"], row["dimension"]) == (3, 16)
 
 
 def test_a_wrong_answer_is_not_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,19 +110,19 @@ def test_every_peer_is_pinned_and_has_its_script() -> None:
 def test_verdicts_say_what_a_faster_one_gives_up() -> None:
     base: dict[str, Any] = {"entries": 10, "title": "T", **measure.facts(BY_NAME["seal"])}
     rows = [
-        {**base, "name": "packed", "wall_s": 1.0, "cpu_s": 1.0},
+        {**base, "name": "prepared", "wall_s": 1.0, "cpu_s": 1.0},
         {**base, "name": "fast", "wall_s": 0.5, "cpu_s": 0.5},
         {**base, "name": "slow", "wall_s": 3.0, "cpu_s": 4.0},
         {**base, "name": "none", "skipped": "why"},
     ]
     fast, slow = cli.verdicts(rows)
-    assert "2 times faster than packed" in fast
+    assert "2 times faster than prepared" in fast
     assert "scores known to the client, all M" in fast
     assert "3 times the wall time and 4 times the CPU" in slow
 
 
 def test_the_command_names_what_was_skipped(tmp_path: Path) -> None:
-    args = ["--only", "seal", "--entries", "3", "--dimension", "4", "--no-install", "--cache", str(tmp_path)]
+    args = ["--only", "seal", "--entries", "3", "--dimension", "16", "--no-install", "--cache", str(tmp_path)]
     done = CliRunner().invoke(cli.peers, [*args, "--json", str(tmp_path / "peers.json")])
     assert done.exit_code == 0, done.output
     assert "skipped" in done.output

@@ -14,6 +14,7 @@ from pura_bench import results
 from pura_bench.peers.registry import QUOTED
 from pura_bench.report import figures
 from pura_bench.report.cli import report
+from pura_bench.report.matrix import Verdict, matrix
 from pura_bench.report.render import render, section
 from pura_bench.speed import fit
 
@@ -39,10 +40,10 @@ def speed_content() -> dict[str, Any]:
     stages = [{"stage": "scores", "cpu_s_s1": 0.1, "cpu_s_s2": 0.2, "bytes": 5, "rounds": 1}]
     rows = [row("published", 10, 1.0, rounds=3, exact=True), row("published", 100, 10.0, rounds=4, exact=True)]
     rows += [
-        row("packed", 100, 0.05, rounds=9, exact=True),
-        row("packed", 1000, 0.5, rounds=9, exact=True, stages=stages),
+        row("prepared", 100, 0.05, rounds=9, exact=True),
+        row("prepared", 1000, 0.5, rounds=9, exact=True, stages=stages),
     ]
-    rows += [row("packed", 1000, 0.6, workers=0, network=n, rounds=9, exact=True) for n in ("loopback", "lan", "wan")]
+    rows += [row("prepared", 1000, 0.6, workers=0, network=n, rounds=9, exact=True) for n in ("loopback", "lan", "wan")]
     rows += [row("plaintext", 1000, 1e-4, key_bits=0, rounds=0, exact=True)]
     rows += fit.extrapolate(rows, (1000,))
     return {
@@ -62,7 +63,7 @@ def peers_content() -> dict[str, Any]:
         **FACTS,
     }
     rows = [
-        {"name": "packed", "title": "Ours", "wall_s": 0.5, "cpu_s": 0.6, **base},
+        {"name": "prepared", "title": "Ours", "wall_s": 0.5, "cpu_s": 0.6, **base},
         {"name": "seal", "title": "Other <b>", "wall_s": 0.03, "cpu_s": 0.03, **base, "minimum": "no: in the clear"},
         {"name": "gone", "title": "Gone", "skipped": "it does not install", **base},
     ]
@@ -86,13 +87,37 @@ def test_the_report_is_rendered_from_the_same_files() -> None:
 
 def test_block() -> None:
     text = figures.block([speed_content(), peers_content()])
-    assert "| published \\* | 1,000 |" in text
-    assert "| packed | 1,000 | 500 ms |" in text  # one worker is faster here than all cores
-    assert "Gone: not measured, it does not install." in text
-    assert "| MP-SPDZ semi2k (quoted) | 1.08 s |" in text
+    assert "| published | 100 | 10 s | 10 s |" in text
+    assert "published \\*" not in text  # measured ones are quoted first
+    assert "| prepared | 1,000 | 500 ms |" in text  # one worker is faster here than all cores
+    assert "| Ours |" in text
+    assert "Gone" not in text
     assert "other programs used 0.4 cores meanwhile" in text
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {8, 9}
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 3
+    for lines in tables:
+        assert len(lines) <= 2 + figures.ROWS
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+
+
+def test_figures_of_the_matrix_come_from_the_files() -> None:
+    """Every cell says something; without the files no cell has a figure."""
+    whole, nothing = matrix(results.load_all().values()), matrix([])
+    shape = [len(whole.attackers)] * len(whole.deployments)
+    for each in (whole, nothing):
+        assert [len(row) for row in each.cells] == shape
+        assert all(cell.attack and cell.see for row in each.cells for cell in row)
+        for i in range(len(each.deployments)):
+            assert [name for names, _ in each.joined(i) for name in names] == each.attackers
+    assert not [cell for row in nothing.cells for cell in row if cell.rate]
+    assert [cell for row in nothing.cells for cell in row if cell.verdict is Verdict.NOT_RUN]
+    assert not [cell for row in whole.cells for cell in row if cell.verdict is Verdict.NOT_RUN]
+
+
+def test_what_the_matrix_refers_to_is_there() -> None:
+    for see in matrix([]).sources:
+        for name in re.findall(r"[\w/.-]+\.(?:md|py|json)", see):
+            assert any((folder / name).is_file() for folder in (ROOT, results.FOLDER)), name
 
 
 def security_content() -> dict[str, Any]:
@@ -104,33 +129,46 @@ def security_content() -> dict[str, Any]:
     return {
         "kind": "security", "machine": {"cpu": "a CPU"}, "command": "pura bench security", "when": "today",
         "arms": [{**arm, "attack": "other", "verdicts": [worse]}, {**arm, "budget": 9000}, arm],
-        "transcripts": [{"transcript": "packed s1", "questions": 7, "matches": rate}],
+        "transcripts": [{"transcript": "prepared s1", "questions": 7, "matches": rate}],
     }  # fmt: skip
 
 
-def test_security_in_both() -> None:
-    text = figures.block([security_content()])
-    assert "| plaintext scores | best | 2,000 | 75 % (20 to 90) |" in text
-    assert "Measured by `pura bench security`." in text
+def test_security_in_the_report() -> None:
     shown = section(security_content())
     assert shown.command == "pura bench security"
     assert shown.tables[0].rows[2] == ["plaintext scores", "best", "2,000", "0.500 (0.400 to 0.600)", "75 % (20 to 90)"]
-    assert shown.tables[1].rows == [["packed s1", "7"]]
+    assert shown.tables[1].rows == [["prepared s1", "7"]]
 
 
 def test_accuracy_lines() -> None:
-    def at(scale: int | None, mean: float, **more: Any) -> dict[str, Any]:
-        return {"scale": scale, "pairs": {"accuracy": {"mean": mean}}, **more}
+    def rate(value: float, n: int = 1000) -> dict[str, Any]:
+        return {"value": value, "low": value / 2, "high": value * 2, "n": n}
+
+    def at(scale: int | None, right: float, **more: Any) -> dict[str, Any]:
+        pairs = {"at_threshold": {"accuracy": {"value": right, "low": right, "high": right}}}
+        every = {"at_threshold": {"fnmr": rate(0.02), "fmr": rate(1e-4, 10**6)}}
+        return {"scale": scale, "pairs": pairs, "all_pairs": every, **more}
 
     content = {
-        "kind": "accuracy", "data_set": {"name": "LFW", "pairs": 1000},
-        "embedder": {"name": "sface"}, "policy": {"scale": 512},
-        "rows": [at(None, 0.9942), at(256, 0.5, changed=9), at(512, 0.994, changed=1)],
-        "encrypted": {"engine": "packed", "bits": 2048, "pairs": 20, "equal_to_plain_integers": 20},
+        "kind": "accuracy", "data_set": {"name": "LFW", "pairs": 1000}, "held_out": True, "embedder": {"name": "sface"},
+        "policy": {"scale": 512, "threshold": 0.4219, "wanted_fmr": 1e-4, "measured": {"data_set": "other people"}},
+        "rows": [at(None, 0.99), at(256, 0.5, changed=9), at(512, 0.994, changed=1)],
+        "encrypted": {"engine": "prepared", "bits": 2048, "pairs": 20, "equal_to_plain_integers": 20},
     }  # fmt: skip
     text = figures.block([content])
-    assert "LFW, sface: 99.42 % right in floats, 99.40 % as templates (S = 512; 1 of 1,000 decisions changed)." in text
+    assert "LFW, sface, at the threshold 0.4219, fitted on other people for an FMR of 1e-04: 99.00 %" in text
+    assert "of 1,000 pairs right; 1 of 1,000 decisions are others as templates, S = 512." in text
+    assert "FNMR 2.00 % (1.00 to 4.00) of 1,000, FMR 1.0e-04 (5.0e-05 to 2.0e-04) of 1,000,000" in text
     assert "20 of 20 decisions equal plain integers" in text
+
+
+def test_a_topic_s_tables_are_shown() -> None:
+    rows = [{"who": "red", "FNMR": {"k": 1, "n": 100, "value": 0.01, "low": 0.0, "high": 0.03}}, {"who": "blue"}]
+    content = {"kind": "topic", "topic": "groups", "data_set": "LFW", "tables": [{"title": "errors", "rows": rows}]}
+    shown = section(content)
+    assert shown.title == "Accuracy, groups: LFW"
+    assert shown.tables[0].columns == ["who", "FNMR"]
+    assert shown.tables[0].rows == [["red", "1.00 % (0 to 3.00 %) of 100"], ["blue", "-"]]
 
 
 def test_put_needs_the_markers() -> None:
@@ -155,7 +193,7 @@ def test_sizes() -> None:
 
 def test_html_holds_everything_and_loads_nothing() -> None:
     html = render([speed_content(), peers_content()])
-    assert html.count("data:image/png;base64,") == 4
+    assert html.count("data:image/png;base64,") == 5  # one of speed is on the first screen too
     assert "Other &lt;b&gt;" in html
     assert "no room" in html
     assert "it does not install" in html
@@ -197,3 +235,12 @@ def test_files_in_order(tmp_path: Path) -> None:
     found = results.load_all(tmp_path)
     assert list(found) == ["speed", "accuracy-a", "accuracy-b", "security", "views"]
     assert found["security"]["kind"] == "security"
+
+
+def test_an_installation_without_results_asks_for_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pura_bench.results.FOLDER", tmp_path / "lib" / "docs" / "results")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(report, [])
+    assert done.exit_code == 2
+    assert "--results" in done.output
+    assert "lib" not in done.output

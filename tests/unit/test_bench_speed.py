@@ -33,7 +33,7 @@ ROW = {
 
 def run(tmp_path: Path, engine: str) -> dict[str, Any]:
     file = tmp_path / "speed.json"
-    args = ["--entries", "3", "--dimension", "8", "--probes", "3", "--engine", engine, "--engine", "plaintext"]
+    args = ["--entries", "3", "--dimension", "16", "--probes", "3", "--engine", engine, "--engine", "plaintext"]
     done = CliRunner().invoke(speed, [*args, "--work", str(tmp_path / "work"), "--json", str(file)])
     assert done.exit_code == 0, done.output
     content: dict[str, Any] = json.loads(file.read_text())
@@ -57,14 +57,14 @@ def test_published_in_processes(tmp_path: Path) -> None:
     assert content["failed"] == []
 
 
-def test_packed_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prepared_in_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two entries are enrolled and one is loaded; whichever is asked for is found."""
     monkeypatch.setattr(deployment, "REALLY_ENROLLED", 2)
-    ours, _ = run(tmp_path, "packed")["rows"]
+    ours, _ = run(tmp_path, "prepared")["rows"]
     assert set(ours) >= ROW
     assert ours["exact"] is True
     assert ours["staged"]["exact"] is True
-    assert {"conversion", "norm check", "scores", "minimum", "threshold"} <= {s["stage"] for s in ours["stages"]}
+    assert {"conversion", "minimum", "threshold"} <= {s["stage"] for s in ours["stages"]}
     assert ours["matching_bytes_entry"] > 0
     assert (ours["enrolment"]["entries"], ours["enrolment"]["loaded"]) == (2, 1)
 
@@ -105,15 +105,16 @@ def test_plaintext_row(tmp_path: Path) -> None:
 
 def test_plans_grow_galleries_in_order() -> None:
     for cells in (plan.quick(), plan.full()):
-        assert {cell.engine for cell in cells} == {"published", "packed", "plaintext"}
+        assert {cell.engine for cell in cells} == {"published", "prepared", "plaintext"}
         assert len(set(cells)) == len(cells)
-    sizes = {(c.dimension, c.key_bits, c.entries) for c in plan.full() if c.engine == "packed"}
-    assert {(d, b, m) for d in (128, 512) for b in (2048, 3072) for m in (1, 100, 1000)} <= sizes
-    assert (128, 2048, 10_000) in sizes
+    for engine in ("prepared",):
+        sizes = {(c.dimension, c.key_bits, c.entries) for c in plan.full() if c.engine == engine}
+        assert {(d, b, m) for d in (128, 512) for b in (2048, 3072) for m in (1, 100, 1000)} <= sizes
+        assert (128, 2048, 10_000) in sizes
 
 
 def test_custom_takes_each_size_apart_once() -> None:
-    cells = plan.custom(["packed"], [20, 10], [8], [2048], [1, 0], ["loopback", "wan"], 2)
+    cells = plan.custom(["prepared"], [20, 10], [8], [2048], [1, 0], ["loopback", "wan"], 2)
     assert [c.entries for c in cells] == [10] * 4 + [20] * 4
     assert [c.stages for c in cells] == [True, False, False, False] * 2
 
@@ -130,7 +131,9 @@ def row(engine: str, m: int, cpu: float, **more: Any) -> dict[str, Any]:
 
 
 def test_extrapolation_is_a_line_and_is_marked() -> None:
-    out = fit.extrapolate([row("published", 10, 1.5), row("published", 110, 11.5), row("packed", 1, 1.0)], (100, 1000))
+    out = fit.extrapolate(
+        [row("published", 10, 1.5), row("published", 110, 11.5), row("prepared", 1, 1.0)], (100, 1000)
+    )
     (only,) = out
     assert (only["M"], only["extrapolated"], only["from"]) == (1000, True, [10, 110])
     assert fit.online(only) == pytest.approx(100.5)
@@ -138,17 +141,17 @@ def test_extrapolation_is_a_line_and_is_marked() -> None:
 
 
 def test_slope_exponent_and_ratios() -> None:
-    rows = [row("packed", 100, 0.05), row("packed", 1000, 0.5), row("published", 100, 10.0)]
-    rows += [row("packed", 1000, 2.0, D=512), row("packed", 1000, 9.0, network="wan")]
+    rows = [row("prepared", 100, 0.05), row("prepared", 1000, 0.5), row("published", 100, 10.0)]
+    rows += [row("prepared", 1000, 2.0, D=512), row("prepared", 1000, 9.0, network="wan")]
     rows += fit.extrapolate(rows, (1000,))
     cost = {(e["engine"], e["D"]): e for e in fit.per_entry(rows)}
-    assert cost["packed", 128]["cpu_ms"] == pytest.approx(0.5)
-    assert cost["packed", 128]["exponent"] == pytest.approx(1.0)
-    assert cost["packed", 128]["slope_ms"] == pytest.approx(0.5)
+    assert cost["prepared", 128]["cpu_ms"] == pytest.approx(0.5)
+    assert cost["prepared", 128]["exponent"] == pytest.approx(1.0)
+    assert cost["prepared", 128]["slope_ms"] == pytest.approx(0.5)
     assert "slope_ms" not in cost["published", 128]
     found = {one["text"]: one["ratio"] for one in fit.ratios(rows)}
-    assert found["published / packed, D = 128, 2048 bits, 1 worker"] == pytest.approx(200)
-    assert found["D = 512 / D = 128, packed, 2048 bits, 1 worker"] == pytest.approx(4)
+    assert found["published / prepared, D = 128, 2048 bits, 1 worker"] == pytest.approx(200)
+    assert found["D = 512 / D = 128, prepared, 2048 bits, 1 worker"] == pytest.approx(4)
 
 
 # --- the relay --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pura import bigint
-from pura.bigint import FixedBase, SubsetTable, Z
+from pura.bigint import FixedBase, Z
 
 P = (1 << 127) - 1
 Q = (1 << 89) - 1
@@ -101,10 +101,12 @@ def test_the_library_is_named() -> None:
 # --- the comb ---------------------------------------------------------------------------------------
 
 
-@given(st.integers(0, N), st.integers(1, 100), st.integers(1, 9), st.data())
+@given(st.integers(0, N), st.integers(1, 100), st.integers(1, 9), st.booleans(), st.data())
 @quick
-def test_fixed_base(base: int, bits: int, window: int, data: st.DataObject) -> None:
+def test_fixed_base(base: int, bits: int, window: int, built: bool, data: st.DataObject) -> None:
     table = FixedBase(base, N, bits, window)
+    if built:
+        table.prepare()
     top = (1 << bits) - 1
     for exponent in (0, 1, top, data.draw(st.integers(0, top))):
         assert table.power(exponent) == pow(base, exponent, N)
@@ -117,13 +119,16 @@ def test_exponents_outside_the_comb_are_refused(exponent: int) -> None:
         FixedBase(3, N, 20).power(exponent)
 
 
-def test_the_comb_is_not_pickled_and_is_built_again() -> None:
+def test_the_comb_is_not_pickled_and_is_built_again_after_some_uses() -> None:
     table = FixedBase(3, N, 256)
     table.prepare()
     raw = pickle.dumps(table)
     assert len(raw) < 1000
     again = pickle.loads(raw)
-    assert again.power(12345) == pow(3, 12345, N)
+    for i in range(FixedBase.WITHOUT + 2):
+        assert len(pickle.dumps(again)) < 1000
+        assert again.power(12345 + i) == pow(3, 12345 + i, N)
+        assert (again._rows is not None) == (i >= FixedBase.WITHOUT)
 
 
 def test_the_comb_is_built_once_by_many_threads() -> None:
@@ -164,33 +169,13 @@ def test_multi_power(pairs: list[tuple[int, int]], window: int) -> None:
     assert bigint.multi_power([Z(b) for b in bases], digits, window, N) == product_of_powers(bases, exponents)
 
 
-@given(st.lists(st.tuples(units, st.integers(0, (1 << 52) - 1)), max_size=20), st.integers(1, 8))
-@quick
-def test_subset_table(pairs: list[tuple[int, int]], group: int) -> None:
-    bases, exponents = [b for b, _ in pairs], [e for _, e in pairs]
-    table = SubsetTable([Z(b) for b in bases], group, N)
-    assert table.power(bigint.columns(exponents, group)) == product_of_powers(bases, exponents)
-    small = [e % 8 for e in exponents]
-    assert table.power(bigint.columns(small, group)) == product_of_powers(bases, small)
-
-
 def test_products_of_nothing_and_of_zero_exponents() -> None:
     assert bigint.multi_power([], [], 5, N) == 1
-    assert SubsetTable([], 5, N).power([]) == SubsetTable([], 5, N).power(bigint.columns([], 5)) == 1
     zeros = bigint.signed_digits([0, 0], 5)
     assert bigint.multi_power([Z(3), Z(5)], zeros, 5, N) == 1
-    assert SubsetTable([Z(3), Z(5)], 5, N).power(bigint.columns([0, 0], 5)) == 1
 
 
 def test_what_does_not_fit_the_bases_is_refused() -> None:
-    table = SubsetTable([Z(3)] * 9, 4, N)
-    for exponents in ([1] * 8, [1] * 13):
-        with pytest.raises(ValueError, match="one group"):
-            table.power(bigint.columns(exponents, 4))
-    with pytest.raises(OverflowError):
-        bigint.columns([-1], 4)
-    with pytest.raises(ValueError, match="1 to 8"):
-        bigint.columns([1], 9)
     for exponents in ([1], [1, 1, 1]):
         with pytest.raises(ValueError, match="zip"):
             bigint.multi_power([Z(3), Z(5)], bigint.signed_digits(exponents, 5), 5, N)

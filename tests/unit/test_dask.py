@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
-from packed_faults import deal_base_ots
-from packed_pair import Pair, templates
 
 from pura.errors import BadConfig
 from pura.protocols.parallel import Workers
-from pura_server.packed.gallery import Reader
 
 distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 
@@ -39,34 +34,7 @@ def test_tasks_run_in_the_cluster_in_order(cluster: int) -> None:
     pids = workers.map(process, range(40))
     assert len(set(pids)) == cluster
     assert os.getpid() not in pids
-    assert workers([lambda i=i: i * i for i in range(9)]) == [i * i for i in range(9)]
     workers.close()
-
-
-def test_packed_answers_are_exact_on_a_cluster(cluster: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks are read, and multiplied, by the workers."""
-    deal_base_ots(monkeypatch)
-    pair = Pair(tmp_path, dimension=4, tau=150_000, packs=1, light_packs=0, workers=Workers(cluster, "dask"))
-    pair.connect()
-    ys = templates(pair.params, 100)
-    pair.enroll(ys)
-    assert pair.s1.levels()["blocks"] == 2  # one for each worker; a batch of one would be worked on here
-    read_here: list[object] = []
-    original = Reader.__call__
-
-    def read(reader: Reader) -> bytes:
-        read_here.append(reader)
-        return original(reader)
-
-    monkeypatch.setattr(Reader, "__call__", read)  # in this process only
-    for inline in (True, False):
-        if not inline:
-            pair.refill()
-        for x in (ys[0], -ys[1], np.roll(ys[2], 1)):
-            pair.check(x)
-    assert read_here == []
-    pair.check(ys[3], list(pair.model)[90:])
-    pair.close()
 
 
 def test_a_server_connects_to_the_scheduler_that_it_is_told(cluster: int) -> None:

@@ -15,13 +15,23 @@ from pura.face.centre import Mean
 from pura.face.download import sha256_of
 from pura.face.embed import Embedder
 from pura.face.pipeline import FacePipeline
-from pura.face.spec import BUILT_IN, SFACE, SFACE_CENTRED, DetectorSpec, EmbedderSpec, for_collection, read
+from pura.face.spec import (
+    BUILT_IN,
+    SFACE,
+    SFACE_CENTRED,
+    SFACE_MIRRORED,
+    DetectorSpec,
+    EmbedderSpec,
+    for_collection,
+    read,
+)
 from pura.ids import KeyId
-from pura.params import Metric, Params
+from pura.params import Params
 from pura_bench.accuracy import covering
-from pura_bench.accuracy.cli import models
 from pura_bench.accuracy.datasets import DataSet
 from pura_bench.accuracy.embeddings import Embedded
+from pura_bench.accuracy.templates import with_centre
+from pura_bench.accuracy.topic import models
 from pura_client import config as client_config
 from pura_server import deploy
 
@@ -151,10 +161,10 @@ def test_an_embedder_with_a_centre(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"centre": "c.toml", "metric": "euclidean"},
         {"centre_sha256": "0" * 64},
         {"centre": "c.toml", "centre_sha256": "12"},
         {"name": "sface-centred"},
+        {"name": "sface-mirrored"},
     ],
 )
 def test_a_specification_that_cannot_be(fields: dict[str, str]) -> None:
@@ -163,7 +173,7 @@ def test_a_specification_that_cannot_be(fields: dict[str, str]) -> None:
 
 
 def test_the_built_in_centre() -> None:
-    assert BUILT_IN == {"sface": SFACE, "sface-centred": SFACE_CENTRED}
+    assert BUILT_IN == {"sface": SFACE, "sface-centred": SFACE_CENTRED, "sface-mirrored": SFACE_MIRRORED}
     assert set(deploy.THRESHOLDS) == set(BUILT_IN)
     assert SFACE_CENTRED.centre is not None
     assert centre.read(SFACE_CENTRED.centre, SFACE_CENTRED.centre_sha256, SFACE_CENTRED.dimension).shape == (2, 128)
@@ -223,12 +233,12 @@ def test_covering_probes_live_on_what_is_common() -> None:
         pairs = np.array([[0, 1], [0, 2]])
         same = np.array([True, False])
         data = DataSet("made", (b"",) * len(rows), people, pairs, same, np.arange(2))
-        return Embedded(data, centre.unit(rows), Metric.COSINE)
+        return Embedded(data, centre.unit(rows))
 
     attacker, victims = embedded(1), embedded(2)
     basis = centre.basis([centre.mean_of(attacker.vectors, "attacker's")])
     plain = list(covering.against(attacker, victims, 1))
-    centred = list(covering.against(covering.with_centre(attacker, basis), covering.with_centre(victims, basis), 1))
+    centred = list(covering.against(with_centre(attacker, basis), with_centre(victims, basis), 1))
     assert [row.fmr for row in plain] == list(covering.FMRS)
     for row, other in zip(plain, centred, strict=True):
         accepted = [rate.k for rate in row.covering]
@@ -241,4 +251,10 @@ def test_covering_probes_live_on_what_is_common() -> None:
 def test_covering_needs_names_and_a_training_half() -> None:
     pairs = DataSet("made", (b"",) * 2, None, np.array([[0, 1]]), np.array([True]), np.arange(1))
     with pytest.raises(covering.datasets.BadDataSet, match="who"):
-        list(covering.against(*[Embedded(pairs, centre.unit(crowd(2, 1)), Metric.COSINE)] * 2, seed=1))
+        list(covering.against(*[Embedded(pairs, centre.unit(crowd(2, 1)))] * 2, seed=1))
+
+
+@pytest.mark.parametrize("name", ["🙂", 'a "b" \\ c', "\udcff", "a\x7fb", "山田"])
+def test_a_folder_of_any_name_gives_a_file_that_is_read(tmp_path: Path, name: str) -> None:
+    centre.write(tmp_path / "centre.toml", [centre.mean_of(crowd(500, 1), name)])
+    assert centre.read(tmp_path / "centre.toml", None, crowd(2, 1).shape[1]).shape[0] == 1

@@ -71,10 +71,11 @@ def test_decisions_survive_quantisation(embeddings: NDArray[np.float64]) -> None
     flat = embeddings.reshape(-1, 128)
     cosine = flat @ flat.T
     for scale in (64, 512, 1024):
-        params = Params(KeyId(b"k" * 32), 3072, scale=scale, tau=tau_from_cosine(THRESHOLD, scale))
+        params = Params(KeyId(b"k" * 32), 3072, scale=scale)
+        tau = tau_from_cosine(THRESHOLD, scale)
         templates = np.array([quantise(e, params) for e in flat])
         for x, row in zip(templates, cosine, strict=True):
-            assert np.array_equal(distance2(x, templates) <= params.tau, row >= THRESHOLD)
+            assert np.array_equal(distance2(x, templates) <= tau, row >= THRESHOLD)
             assert np.allclose(1 - distance2(x, templates) / (2 * scale**2), row, atol=8 / scale)
 
 
@@ -175,3 +176,19 @@ def test_a_sideways_photo(pipeline: FacePipeline, faces: NDArray[np.uint8], tmp_
     exif[0x0112] = 8
     Image.fromarray(np.rot90(faces[0, 0], -1)).save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(pipeline.embed(tmp_path / "a.png"), pipeline.embed(faces[0, 0]))
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_a_photo_that_lies_on_its_side_or_its_head_is_turned(
+    quarter: int, pipeline: FacePipeline, faces: NDArray[np.uint8]
+) -> None:
+    for person in faces[:PEOPLE]:
+        photo = np.asarray(Image.fromarray(person[0]).resize((276, 336)))
+        upright, turned = (pipeline.embed(np.rot90(photo, turns).copy()) for turns in (0, quarter))
+        cosine = float(upright @ turned / np.linalg.norm(upright) / np.linalg.norm(turned))
+        assert cosine > THRESHOLD
+
+
+def test_a_line_has_no_face(pipeline: FacePipeline) -> None:
+    with pytest.raises(NoFace):
+        pipeline.embed(np.zeros((16, 40_000, 3), np.uint8))

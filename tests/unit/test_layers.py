@@ -1,4 +1,5 @@
-"""What import-linter cannot see: modules that no contract names, gmpy2 by any path, and randomness that is none."""
+"""What import-linter cannot see: modules that no contract names, gmpy2 by any path, randomness that is none, and files
+that hide a second job."""
 
 from __future__ import annotations
 
@@ -10,13 +11,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PRODUCT = [ROOT / "pura", ROOT / "servers" / "pura_server", ROOT / "clients" / "pura_client"]
+PRODUCT = [ROOT / "pura", ROOT / "servers", ROOT / "clients"]
 FILES = [p for folder in PRODUCT for p in sorted(folder.rglob("*.py")) if "_pb" not in p.parts]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
 TOP = {
     f"pura.{path.stem}"
     for path in (ROOT / "pura").iterdir()
     if (path.suffix == ".py" or (path / "__init__.py").exists()) and path.stem != "__init__"
+}
+
+
+MOST_LINES = 500
+LONGER = {
+    "servers/pura_server/gateway.py": "one method for each call of the service, each a few lines",
+    "clients/pura_client/cli.py": "one function for each command, most of it its options",
+    "clients/pura_client/session.py": "one method for each thing that a client does: what users import",
 }
 
 
@@ -71,3 +80,16 @@ def test_cryptography_does_not_call_numpy_s_generator() -> None:
     for path in FILES:
         if path.is_relative_to(ROOT / "pura" / "crypto") or path.is_relative_to(ROOT / "pura" / "protocols"):
             assert "np.random" not in path.read_text(), path
+
+
+def test_nothing_is_drawn_from_random() -> None:
+    """Also where it would do, as for the jitter of retries: a reader need not ask which places matter."""
+    assert not importers("random")
+    drawn = [path for path in FILES if "np.random" in path.read_text() or "numpy.random" in path.read_text()]
+    assert [path for path in drawn if not path.is_relative_to(ROOT / "pura" / "attack")] == []
+
+
+def test_a_long_file_has_a_reason() -> None:
+    long = {path.relative_to(ROOT).as_posix() for path in FILES if len(path.read_text().splitlines()) > MOST_LINES}
+    assert long - LONGER.keys() == set(), "ask what it hides"
+    assert LONGER.keys() - long == set(), "no longer long: take it off the list"

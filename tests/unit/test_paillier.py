@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pura.crypto.paillier import REFRESH_BITS, STRENGTHS, PublicKey, strength_fo
 from pura.crypto.rng import SeededRng
 from pura.crypto.threshold import combine
 from pura.errors import BadKeyFile, MalformedCiphertext, OutOfRange
+from pura.ids import CollectionId, Engine
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 PK = load_public(FIXTURES / "test-keys-2048" / "public.key")
@@ -22,7 +24,7 @@ GOOD = PK.encrypt(5, SeededRng("paillier"))
 # a key whose factors are known, for ciphertexts that share one with N: any two primes of 1024 bits will do
 P = Z(2) ** 1024 - 105
 Q = Z(2) ** 1024 - 179
-WEAK = PublicKey(P * Q, Z(4))
+WEAK = PublicKey(P * Q, Z(4), Engine.PREPARED, CollectionId(bytes(16)))
 
 
 def opened(c: int) -> int:
@@ -87,17 +89,25 @@ def test_other_key_lengths_are_refused(bits: int) -> None:
 )
 def test_public_keys_that_are_none(n: Z, h: Z) -> None:
     with pytest.raises(BadKeyFile):
-        PublicKey(n, h)
+        PublicKey(n, h, Engine.PREPARED, CollectionId(bytes(16)))
+    with pytest.raises(BadKeyFile):
+        PublicKey(PK.n, PK.h, Engine.PREPARED, CollectionId(bytes(15)))
 
 
 def test_equality_is_by_key_id() -> None:
-    again = PublicKey(PK.n, PK.h)
+    again = PublicKey(PK.n, PK.h, PK.engine, PK.collection)
     assert again == PK
     assert hash(again) == hash(PK)
-    assert PublicKey(PK.n, PK.h**2 % PK.n) != PK
+    for change in (
+        {"h": PK.h**2 % PK.n},
+        {"n": PK.n - 2},
+        {"engine": Engine.PUBLISHED},
+        {"collection": CollectionId(bytes(16))},
+    ):
+        assert dataclasses.replace(PK, **change) != PK
     assert PK != OTHER
     assert PK != "a key"
-    assert repr(PK) == "PublicKey(2048 bits, 556b8a0c19697599b9bd4a0547a86b2f)"
+    assert repr(PK) == "PublicKey(2048 bits, 5593a472e0b7a3bd836a9403e83823f2)"
 
 
 def test_a_key_crosses_processes_without_its_table() -> None:

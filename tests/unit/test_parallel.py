@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import functools
 import os
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pura.errors import OutOfRange, Overloaded
+from pura.errors import BadConfig, OutOfRange, Overloaded
 from pura.protocols.parallel import Workers
 
 
@@ -54,10 +53,6 @@ def test_processes_from_other_threads(two: Workers) -> None:
     with concurrent.futures.ThreadPoolExecutor(3) as threads:
         for got in threads.map(lambda _: two.map(process, range(8)), range(6)):
             assert os.getpid() not in got
-
-
-def test_tasks(two: Workers) -> None:
-    assert two([functools.partial(square, i) for i in range(5)]) == [0, 1, 4, 9, 16]
 
 
 def test_another_backend() -> None:
@@ -106,3 +101,12 @@ def alive(pid: int) -> bool:
 def test_no_workers() -> None:
     with pytest.raises(OutOfRange):
         Workers(0)
+
+
+def test_processes_that_cannot_be_started_are_one_line_that_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")  # as for a read-only /dev/shm
+
+    monkeypatch.setattr(Workers, "map", refused)
+    with pytest.raises(BadConfig, match=r"workers\.backend"):
+        Workers(2).start()

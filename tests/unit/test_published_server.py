@@ -34,14 +34,12 @@ from pura_server.published import MAX_ENTRIES, MAX_LABEL, MatchOpen, PublishedGa
 KEYS = Path(__file__).parents[1] / "fixtures" / "test-keys-2048"
 PK = load_public(KEYS / "public.key")
 S1, S2 = (load_share(KEYS / f"{name}.share", PK) for name in ("s1", "s2"))
-PARAMS = Params(PK.key_id, 2048, Engine.PUBLISHED, dimension=6, scale=16, tau=60)
+PARAMS = Params(PK.key_id, 2048, Engine.PUBLISHED, dimension=6, scale=16, tau_verify=61, tau_identify=60)
 RNG = SeededRng("published server")
 
 
 def open_store(folder: Path) -> SqliteStore:
-    return SqliteStore.open(
-        folder, role=Party.S1, agreement=PARAMS.agreement, key_id=PK.key_id, block_bytes=PK.ciphertext_bytes
-    )
+    return SqliteStore.open(folder, role=Party.S1, agreement=PARAMS.agreement, key_id=PK.key_id)
 
 
 @pytest.fixture
@@ -52,6 +50,10 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 def changes(store: SqliteStore) -> list[str]:
     return [row.kind for row in store.audit()]
+
+
+def labels_of(gateway: PublishedGateway) -> dict[Handle, bytes]:
+    return {one.handle: one.label for one in gateway.roster().entries}
 
 
 @pytest.fixture
@@ -101,11 +103,11 @@ def test_the_whole_job(s1: PublishedGateway, s2: PublishedPeer, store: SqliteSto
     assert len(set(handles)) == 5
     assert NOBODY not in handles
     assert changes(store) == ["enrol"]
-    assert s1.roster() == [(h, item.label) for h, item in zip(handles, items, strict=True)]
+    assert labels_of(s1) == {h: item.label for h, item in zip(handles, items, strict=True)}
     probes = [gallery[3], np.clip(gallery[1] + 2, -16, 16), draw.integers(-16, 17, 6)]
     for probe in probes:
         d = distance2(probe, gallery)
-        assert ask(s1, s2, probe) == ([handles[int(d.argmin())]] if d.min() <= PARAMS.tau else [])
+        assert ask(s1, s2, probe) == ([handles[int(d.argmin())]] if d.min() <= PARAMS.tau_identify else [])
     assert ask(s1, s2, gallery[2], handles[2:3]) == handles[2:3]
     assert ask(s1, s2, gallery[2], [handles[4], handles[2], handles[2]]) == handles[2:3]
     assert ask(s1, s2, gallery[2], handles[3:4]) == []
@@ -113,11 +115,11 @@ def test_the_whole_job(s1: PublishedGateway, s2: PublishedPeer, store: SqliteSto
     assert ask(s1, s2, gallery[2]) != handles[2:3]
     with pytest.raises(UnknownEntry):
         ask(s1, s2, gallery[2], handles[2:3])
-    roster = s1.roster()
+    roster = labels_of(s1)
     store.close()
     with open_store(tmp_path) as reopened:
         again = PublishedGateway(PK, S1, PARAMS, reopened, RNG)
-        assert again.roster() == roster
+        assert labels_of(again) == roster
         assert ask(again, s2, gallery[4]) == handles[4:5]
 
 
@@ -135,7 +137,7 @@ def test_a_full_disk_leaves_nothing_behind(
         patch.setattr(store, step, full)
         with pytest.raises(StorageFull):
             enroll(s1, [item])
-    assert (s1.roster(), store.prepared()) == ([], [])
+    assert (labels_of(s1), store.prepared()) == ({}, [])
     assert ask(s1, s2, template) == []
     (handle,) = enroll(s1, [item])
     with monkeypatch.context() as patch:
@@ -163,16 +165,17 @@ def test_a_crash_between_preparation_and_commit(s2: PublishedPeer, tmp_path: Pat
         assert len(store.prepared()) == 1
     with open_store(tmp_path) as store:
         s1 = PublishedGateway(PK, S1, PARAMS, store, RNG)
-        assert (s1.roster(), store.prepared()) == ([], [])
+        assert (labels_of(s1), store.prepared()) == ({}, [])
         (handle,) = enroll(s1, [item])
         assert ask(s1, s2, np.arange(6)) == [handle]
 
 
 @pytest.mark.parametrize(("held", "matches"), [([7, 1, 1, 2, 1, 2], True), ([7, 2, 2, 2, 0, 0], False)])
 def test_the_threshold_is_inclusive(s1: PublishedGateway, s2: PublishedPeer, held: list[int], matches: bool) -> None:
-    assert sum(v * v for v in held) == PARAMS.tau + (0 if matches else 1)
+    assert sum(v * v for v in held) == PARAMS.tau_identify + (0 if matches else 1)
     (handle,) = enroll(s1, [new_entry(np.array(held), "edge")])
     assert ask(s1, s2, np.zeros(6, dtype=np.int64)) == ([handle] if matches else [])
+    assert ask(s1, s2, np.zeros(6, dtype=np.int64), [handle]) == [handle]  # verify's own is one more
 
 
 def test_enrolment_is_idempotent(s1: PublishedGateway, store: SqliteStore) -> None:
@@ -209,7 +212,7 @@ def test_bad_enrolments_do_not_stop_good_ones(s1: PublishedGateway, store: Sqlit
     *refused, last, kept = enroll(s1, [*items, long, good])
     assert [type(outcome) for outcome in refused] == [MalformedCiphertext] * len(bad)
     assert isinstance(last, InvalidTemplate)
-    assert [handle for handle, _ in store.roster()] == [kept]
+    assert [one.handle for one in store.roster().entries] == [kept]
 
 
 def test_bad_queries(s1: PublishedGateway, s2: PublishedPeer) -> None:

@@ -17,7 +17,7 @@ from pura.ids import Engine
 from pura.params import Params
 from pura.protocols.published import scmp, smul
 from pura.protocols.published.batch_square import batch_square_s1, batch_square_s2
-from pura.protocols.published.side import Observer, Side
+from pura.protocols.published.side import SIGMA, Observer, Side
 from pura.protocols.published.smin import batch_smin_s1
 from pura.protocols.published.tuples import OneTime, Pool
 from pura.rounds import run_pair
@@ -122,7 +122,7 @@ def test_scmp_shows_s2_the_size_of_a_difference() -> None:
     assert set(seen) == {"scmp"}
     half = int(PK.n) // 2
     sizes = sorted(abs(d % int(PK.n) - half) for d in seen["scmp"])
-    guess = sizes[4] / 2 ** (PARAMS.sigma - 1)
+    guess = sizes[4] / 2 ** (SIGMA - 1)
     assert difference / 2 < guess < difference * 2
 
 

@@ -7,23 +7,22 @@ import importlib
 import inspect
 import pkgutil
 
+import numpy as np
 import pytest
 
 import pura.crypto
 import pura.protocols
 import pura.rounds
-from pura.bigint import FixedBase, SubsetTable, Z
-from pura.crypto.encoding import RowLayout
+from pura.bigint import FixedBase, Z
 from pura.crypto.rng import SeededRng
 from pura.crypto.seal import SealKey
 from pura.crypto.threshold import KeySet, KeyShare, generate
-from pura.ids import BlockId, Party
+from pura.ids import Party
 from pura.params import Params
-from pura.protocols.packed.blocks import Term
-from pura.protocols.packed.client import SealedSession
-from pura.protocols.packed.convert import Converted, Masks
-from pura.protocols.packed.side import Side as PackedSide
-from pura.protocols.packed.tasks import Opening, Product
+from pura.protocols.prepared.client import SealedSession
+from pura.protocols.prepared.side import Side
+from pura.protocols.prepared.sizes import Sizes
+from pura.protocols.prepared.template import Mask, MaskedTemplates
 from pura.protocols.published.batch_square import Asked
 from pura.protocols.published.side import Side as PublishedSide
 from pura.protocols.published.smin import Candidate
@@ -34,12 +33,19 @@ PRINTED = {
     # public by nature
     "Strength",
     "PublicKey",
-    "RowLayout",
-    "ColumnLayout",
     "Need",
+    "Verifier",
+    "LatticeParams",
+    "Sizes",
+    "Scope",
+    "Proven",
     "Contest",
+    "Cost",
+    "Split",
     "Limit",
+    "Rule",
     "Tally",
+    "Traffic",
     "Receive",
     # hold secrets in parts that do not print themselves; looked at below
     "Send",
@@ -69,27 +75,19 @@ MARK = 0xDEAD_BEEF_CAFE_F00D_DEAD_BEEF
 """What is looked for, in decimal and in hexadecimal."""
 
 
-def reader() -> bytes:
-    return b""
-
-
 HOLDERS = [
     KeyShare(Party.S1, KEYS.public.key_id, Z(MARK)),
     KeySet(
         KEYS.public, KeyShare(Party.S1, KEYS.public.key_id, Z(MARK)), KeyShare(Party.S2, KEYS.public.key_id, Z(MARK))
     ),
-    Masks((MARK,), (MARK,)),
-    Term(BlockId(1), 0, 1, [MARK]),
-    Product(reader, (MARK,), 128, 512, KEYS.public.n2, False, 1),
-    Opening(Z(MARK), Z(MARK), Z(MARK)),
+    Mask(np.array([MARK % 2**64], np.uint64), (Z(MARK),)),
     Asked([[Z(MARK)]], [MARK]),
     Candidate(Z(MARK), Z(MARK)),
     SmulTuple(MARK, MARK, Z(MARK), Z(MARK), Z(MARK)),
     OneTime(MARK),
     Done(MARK),
     FixedBase(MARK, MARK + 2, 8),
-    SubsetTable([Z(MARK)], 3, MARK + 2),
-    PackedSide(KEYS.public, KeyShare(Party.S1, KEYS.public.key_id, Z(MARK)), PARAMS, SeededRng(MARK)),
+    Side(KEYS.public, KeyShare(Party.S1, KEYS.public.key_id, Z(MARK)), PARAMS, SeededRng(MARK)),
     PublishedSide.new(KEYS.public, KeyShare(Party.S1, KEYS.public.key_id, Z(MARK)), PARAMS, SeededRng(MARK), zeros=1),
 ]
 
@@ -105,11 +103,11 @@ def test_what_is_made_at_random_is_not_shown_either() -> None:
     rng = SeededRng("shown")
     key, session = SealKey(rng), SealedSession.new(rng)
     private = key._private.private_bytes_raw()
-    for shown in (repr(key), repr(session), repr(rng), f"{Send(Converted(b'beef'))!r}"):
+    for shown in (repr(key), repr(session), repr(rng), f"{Send(MaskedTemplates(b'beef', b''))!r}"):
         assert private.hex() not in shown
         assert str(private) not in shown
         assert "beef" not in shown
     one = make_smul_tuple(KEYS.public, 0, 100, rng)
     assert str(one.r1) not in repr(one)
-    drawn = Masks.draw(RowLayout.of(PARAMS), rng)
-    assert str(drawn.r[0]) not in repr(drawn)
+    drawn = Mask.draw(KEYS.public, Sizes.of(PARAMS), rng)
+    assert str(drawn.digits[0]) not in repr(drawn)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pura.errors import MalformedMessage, OutOfRange, ProtocolError
+from pura.errors import MalformedMessage, OutOfRange, ProtocolError, PuraError
 from pura.messages import Message, encode, message
 from pura.rounds import (
+    Bundle,
     Done,
     Receive,
     Rounds,
@@ -23,6 +24,7 @@ from pura.rounds import (
     receive_any,
     run_pair,
     send,
+    together,
 )
 
 
@@ -254,3 +256,82 @@ def test_nothing_that_a_party_holds_is_printed() -> None:
 
     for step in secretive():
         assert "secret" not in f"{step!r} {step}"
+
+
+# --- side by side ------------------------------------------------------------------------------------
+
+
+def asking(count: int, start: int) -> Rounds[list[int]]:
+    out = []
+    for i in range(count):
+        got = yield from exchange(RoundsPing(start + i), RoundsPing)
+        out.append(got.number)
+    return out
+
+
+def telling(count: int) -> Rounds[str]:
+    for i in range(count):
+        yield from send(RoundsPing(i))
+    return "told"
+
+
+def listening(count: int) -> Rounds[int]:
+    total = 0
+    for _ in range(count):
+        total += (yield from receive(RoundsPing)).number
+    return total
+
+
+def test_parties_side_by_side_take_as_many_rounds_as_the_longest() -> None:
+    tally = Tally()
+    one, two = run_pair(
+        together(asking(3, 0), asking(7, 100), telling(4), nothing()),
+        together(asking(3, 50), asking(7, 200), listening(4), nothing()),
+        tally,
+    )
+    assert one == ([50, 51, 52], list(range(200, 207)), "told", "nothing")
+    assert two == ([0, 1, 2], list(range(100, 107)), 6, "nothing")
+    assert tally.rounds == 7
+
+
+def test_side_by_side_within_side_by_side() -> None:
+    def inner(start: int) -> Rounds[tuple[Any, ...]]:
+        return together(asking(2, start), asking(3, start + 10))
+
+    one, two = run_pair(together(inner(0), asking(4, 90)), together(inner(30), asking(4, 60)))
+    assert one == (([30, 31], [40, 41, 42]), [60, 61, 62, 63])
+    assert two == (([0, 1], [10, 11, 12]), [90, 91, 92, 93])
+
+
+def test_parties_that_do_not_match_are_noticed() -> None:
+    with pytest.raises(ProtocolError):
+        run_pair(together(asking(3, 0), asking(2, 0)), together(asking(3, 0), asking(3, 0)))
+    with pytest.raises(ProtocolError):
+        run_pair(together(telling(2)), together(listening(1)))
+
+
+def test_an_error_in_one_ends_all() -> None:
+    closed = []
+
+    def failing() -> Rounds[None]:
+        yield from receive(RoundsPing)
+        raise ProtocolError(detail="enough")
+
+    def waiting() -> Rounds[None]:
+        try:
+            yield from receive(RoundsPing)
+            yield from receive(RoundsPing)
+        finally:
+            closed.append(True)
+
+    with pytest.raises(ProtocolError, match="did not follow"):
+        run_pair(together(waiting(), failing()), together(telling(2), telling(1)))
+    assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\x00", b"\x00\x00\x00\x00\x09x", b"\x02" + (5).to_bytes(4, "big") + b"12345", b"\x00" + bytes(4)]
+)
+def test_a_malformed_bundle_is_refused(raw: bytes) -> None:
+    with pytest.raises(PuraError):
+        run_pair(together(listening(1), listening(1)), send(Bundle(raw)))

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
+import pickle
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky.backend.reduction import dumps
 
 from pura.bigint import Z, is_prime
 from pura.crypto.keys import load_public, load_share
@@ -302,3 +306,14 @@ def test_shares_and_key_sets_do_not_print() -> None:
             assert f"{abs(int(t)):x}"[:20] not in shown
     assert repr(KEYS.s1) == "KeyShare(S1, …)"
     assert isinstance(PK, PublicKey)
+
+
+def test_a_share_is_neither_pickled_nor_copied() -> None:
+    """So no task for a worker process, and no cache, can take one along."""
+    share = KEYS.s1
+    for secret in (share, KEYS, [share], functools.partial(share.partial_decrypt, PK), lambda: share):
+        with pytest.raises(Exception, match="cannot be pickled"):
+            dumps(secret)  # as for a worker
+    for dump in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            dump(share)
