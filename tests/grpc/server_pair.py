@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib
 import json
 import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -21,7 +20,9 @@ from numpy.typing import NDArray
 from pura.crypto.encoding import distance2, quantise
 from pura.crypto.keys import load_public
 from pura.crypto.rng import SystemRng
-from pura.ids import Engine
+from pura.groups import Right
+from pura.ids import Engine, EnrolmentId, Epoch, Handle
+from pura.statements import signs
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import GatewayStub
 from pura_client import config as client_config
@@ -38,22 +39,7 @@ LABELS = ("Ada Lovelace", "Grace Hopper", "Alan Turing", "Katherine Johnson")
 Embedding = NDArray[np.float32]
 
 
-def _packed_is_there() -> bool:
-    try:
-        importlib.import_module("pura_server.packed")
-    except ImportError:
-        return False
-    return True
-
-
-ENGINES = [
-    pytest.param(Engine.PUBLISHED, id="published"),
-    pytest.param(
-        Engine.PACKED,
-        id="packed",
-        marks=pytest.mark.skipif(not _packed_is_there(), reason="this build has no engine packed"),
-    ),
-]
+ENGINES = [pytest.param(Engine.PUBLISHED, id="published"), pytest.param(Engine.PREPARED, id="prepared")]
 
 
 @dataclasses.dataclass
@@ -67,8 +53,8 @@ class Deployment:
     def __post_init__(self) -> None:
         self.s1, self.s2 = (Server(self.folder / name / f"{name}.toml") for name in ("s1", "s2"))
         self.servers = (self.s1, self.s2)
-        self.client_toml = self.folder / "client" / "client.toml"
-        self.pk = load_public(self.folder / "client" / "public.key")
+        self.client_toml = self.folder / "desk" / "client.toml"
+        self.pk = load_public(self.folder / "desk" / "public.key")
         self.params = load(self.s1.config).collection.params(self.pk)
         self.secrets: set[str] = set()
         self.scores: set[str] = set()
@@ -94,8 +80,10 @@ class Deployment:
             victim.start()
         self.wait()
 
-    def connect(self) -> Client:
-        return connect(self.client_toml)
+    def connect(self, deadline_s: float | None = None) -> Client:
+        """`deadline_s`: how long it waits for servers that are away, if not as long as a user would."""
+        config = client_config.load(self.client_toml)
+        return connect(config if deadline_s is None else config.model_copy(update={"deadline_s": deadline_s}))
 
     def edit(self, name: str, change: Callable[[str], str]) -> None:
         """Rewrite s1.toml or s2.toml."""
@@ -121,7 +109,7 @@ class Deployment:
         x = quantise(probe, self.params)
         d = distance2(x, np.array([quantise(e, self.params) for _, e in gallery]))
         self.scores |= {str(int(value)) for value in d if value > 999}
-        return gallery[int(d.argmin())][0] if d.min() <= self.params.tau else None
+        return gallery[int(d.argmin())][0] if d.min() <= self.params.tau_identify else None
 
     # --- without the client's library -----------------------------------------------------------
 
@@ -138,27 +126,62 @@ class Deployment:
         with grpc.secure_channel(config.server, credentials) as channel:
             yield GatewayStub(channel)
 
-    def question(self, embedding: Embedding) -> engines.Question:
-        return engines.ask(self.pk, self.params, quantise(embedding, self.params), SystemRng())
+    @property
+    def author(self) -> engines.Author:
+        """The first client."""
+        config = client_config.load(self.client_toml)
+        verifier = config.verifier(self.pk) if signs(self.engine) else None
+        return engines.Author(self.pk, self.params, config.fingerprint(), config.group_keys(), verifier)
 
-    def enrolment(self, embedding: Embedding) -> pb.Enrolment:
-        raw = engines.encrypt_template(self.pk, self.params, quantise(embedding, self.params), SystemRng())
-        return pb.Enrolment(enrolment_id=SystemRng().bytes(16), label=b"sealed", ciphertexts=raw)
+    def epoch(self) -> Epoch:
+        with self.stub() as stub:
+            return Epoch(stub.Info(pb.InfoRequest(), timeout=20).epoch)
+
+    def question(self, embedding: Embedding, handles: Sequence[Handle] | None = None) -> engines.Question:
+        """Of the first client; it counts as long as S2 stays."""
+        return engines.ask(self.author, quantise(embedding, self.params), self.epoch(), SystemRng(), handles)
+
+    def draft(self, embedding: Embedding, label: bytes = b"sealed") -> engines.Draft:
+        rng = SystemRng()
+        return engines.Draft(self.author, quantise(embedding, self.params), EnrolmentId(rng.bytes(16)), label, rng)
+
+    def enrolment(self, embedding: Embedding, label: bytes = b"sealed") -> pb.Enrolment:
+        """Of the first client; it counts as long as S2 stays."""
+        return self.draft(embedding, label).proven(self.epoch(), SystemRng())
+
+    def request(self, *enrolments: pb.Enrolment) -> pb.EnrollRequest:
+        group = self.author.group(Right.ENROL)
+        return pb.EnrollRequest(key_id=self.pk.key_id, enrolments=enrolments, epoch=self.epoch(), group=group)
+
+    def erasure(self, *handles: int) -> pb.ForgetRequest:
+        """Of the first client; it counts as long as S2 stays."""
+        return engines.erasure(self.author, [Handle(handle) for handle in handles], self.epoch(), SystemRng())
 
 
 DEPLOYMENTS: list[Deployment] = []
 
 
 def deploy(
-    folder: Path, engine: Engine, *, bits: int = 2048, dimension: int = 8, threshold: float = 0.5, extra: str = ""
+    folder: Path,
+    engine: Engine,
+    *,
+    bits: int = 2048,
+    dimension: int = 16,
+    threshold: float = 0.5,
+    extra: str = "",
+    embedder: str = "none",
 ) -> Deployment:
     """`init` with a small dimension; `extra` is added to both configurations."""
     from pura_server.config import Collection
 
     s1_port, s2_port = free_ports(2)
-    collection = Collection(engine=engine, dimension=dimension, threshold=threshold, embedder="none")
+    leaky = engine is Engine.PUBLISHED
+    collection = Collection(
+        engine=engine, dimension=dimension, threshold=threshold, embedder=embedder, allow_leaky=leaky
+    )
     hosts = Hosts("127.0.0.1", "127.0.0.1", s1_port, s2_port)
-    make(folder, FIXTURES / f"test-keys-{bits}", collection, hosts)
+    suffix = "" if engine is Engine.PREPARED else f"-{engine.value}"
+    make(folder, FIXTURES / f"test-keys-{bits}{suffix}", collection, hosts)
     made = Deployment(folder, engine, threshold)
     for name in ("s1", "s2"):
         made.edit(name, lambda text: text + '[workers]\ncount = 1\n[log]\nlevel = "debug"\n' + extra)

@@ -8,16 +8,24 @@ from pathlib import Path
 
 import grpc
 import pytest
+from certs import DAY, issue_between
 from server_pair import READY_S, Deployment, server_cli
 
-from pura.errors import NotAuthorised, PeerUnavailable, PuraError
+from pura.errors import NotAuthorised, PeerRefused, PeerUnavailable, PuraError
+from pura.params import PROTOCOL_VERSION
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import GatewayStub, PeerStub
+from pura_client import config as client_config
 from pura_client.gateway import typed
 from pura_client.processes import server_command
 from pura_client.session import connect
 from pura_server.authority import Credential, issue, make_ca
 from pura_server.config import load
+from pura_server.credentials import May, add_client
+from pura_server.tls import SHOWN_DIGITS, fingerprint
+
+SHUT_OUT = ("not_authorised", "peer_unavailable")
+"""What a revoked client is told over its open connection, and when that was ended."""
 
 
 def code_of(stub: GatewayStub, method: str, request: object) -> str:
@@ -30,12 +38,12 @@ def code_of(stub: GatewayStub, method: str, request: object) -> str:
 
 def add(made: Deployment, name: str, *options: str) -> tuple[Path, Path]:
     """A new credential, by the command line, while the servers run."""
-    out = made.folder / "more"
+    out = made.folder / name
     done = server_cli(
         "client", "add", name, "--config", made.s1.config, "--ca", made.folder / "ca", "--out", out, *options
     )
     assert (done.returncode, done.stderr) == (0, "")
-    return out / f"{name}.crt", out / f"{name}.key"
+    return out / "client.crt", out / "client.key"
 
 
 def test_credentials_that_are_added_and_revoked_on_a_running_server(plain_running: Deployment) -> None:
@@ -44,10 +52,10 @@ def test_credentials_that_are_added_and_revoked_on_a_running_server(plain_runnin
     def question() -> pb.IdentifyRequest:
         return pb.IdentifyRequest(query=plain_running.question(person).query)
 
-    enrolments = pb.EnrollRequest(key_id=plain_running.pk.key_id, enrolments=[plain_running.enrolment(person)])
+    enrolments = plain_running.request(plain_running.enrolment(person))
     with (
-        plain_running.stub(*add(plain_running, "door", "--no-enrol")) as door,
-        plain_running.stub(*add(plain_running, "desk", "--no-ask")) as desk,
+        plain_running.stub(*add(plain_running, "door")) as door,
+        plain_running.stub(*add(plain_running, "office", "--may", "enrol", "--may", "erase")) as desk,
     ):
         assert code_of(door, "Identify", question()) == "ok"
         assert code_of(door, "Enroll", enrolments) == "not_authorised"
@@ -66,10 +74,10 @@ def test_credentials_that_are_added_and_revoked_on_a_running_server(plain_runnin
             ("Info", pb.InfoRequest()),
             ("Status", pb.StatusRequest()),
         ):
-            assert code_of(door, method, request) == "not_authorised"
+            assert code_of(door, method, request) in SHUT_OUT
         with pytest.raises(grpc.RpcError) as caught:
             list(door.Roster(pb.RosterRequest(), timeout=10))
-        assert typed(caught.value).code == "not_authorised"
+        assert typed(caught.value).code in SHUT_OUT
         assert code_of(desk, "Status", pb.StatusRequest()) == "ok"
     with plain_running.connect() as client:
         assert client.status().peer_ready
@@ -80,7 +88,7 @@ def test_credentials_that_are_added_and_revoked_on_a_running_server(plain_runnin
         "--config",
         plain_running.s1.config,
         "--cert",
-        plain_running.folder / "more" / "door.crt",
+        plain_running.folder / "door" / "client.crt",
     )
     assert again.returncode == 2
     assert again.stderr.endswith("[bad_config]\n")
@@ -88,22 +96,59 @@ def test_credentials_that_are_added_and_revoked_on_a_running_server(plain_runnin
     assert server_cli("client", "list", "--config", plain_running.s2.config).returncode == 2
 
 
-def test_a_certificate_that_is_not_in_the_list(plain_running: Deployment) -> None:
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("unknown", "unknown certificate"),
+        ("revoked", "revoked certificate"),
+        ("expired", "expired certificate"),
+        ("early", "certificate not yet good"),
+    ],
+)
+def test_a_certificate_that_may_not_come_in(plain_running: Deployment, how: str, reason: str) -> None:
+    """It is turned away at the handshake, the client is told so, and the operator's log says which it was."""
     ca = Credential(*((plain_running.folder / "ca" / f"ca.{kind}").read_bytes() for kind in ("crt", "key")))
-    stranger = issue(ca, "stranger")
-    cert, key = plain_running.folder / "stranger.crt", plain_running.folder / "stranger.key"
-    cert.write_bytes(stranger.cert)
-    key.write_bytes(stranger.key)
+    begins, ends = {"expired": (-2 * DAY, -DAY), "early": (DAY, 2 * DAY)}.get(how, (-DAY, DAY))
+    stranger = issue_between(ca, "stranger", begins, ends)
+    shown = fingerprint(stranger.cert)
+    if how != "unknown":
+        add_client(load(plain_running.s1.config).clients_file, how, shown, frozenset(May))
+    if how == "revoked":
+        assert server_cli("client", "revoke", how, "--config", plain_running.s1.config).returncode == 0
+    config = client_config.load(plain_running.client_toml)
+    with pytest.raises(NotAuthorised, match="refused this client's credential"):
+        connect(config.model_copy(update=files(plain_running.folder / how, stranger)))
+    told = lines_about(plain_running, stranger.cert)
+    assert {row["event"] for row in told} == {"refused"}
+    assert {row["reason"] for row in told} == {reason}
+    with plain_running.stub(*files(plain_running.folder / how, stranger).values()) as stub:
+        assert code_of(stub, "Info", pb.InfoRequest()) == PeerUnavailable.code
+
+
+def lines_about(made: Deployment, cert: bytes) -> list[dict[str, object]]:
+    """What S1's log says of a certificate, as soon as it says something: no call waits for its line."""
+    ends = time.monotonic() + READY_S
+    while not (
+        found := [row for row in made.log(made.s1) if row.get("certificate") == fingerprint(cert)[:SHOWN_DIGITS]]
+    ):
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    return found
+
+
+def test_a_client_that_is_revoked_loses_its_connections(plain_running: Deployment) -> None:
+    cert, key = add(plain_running, "passer-by")
     with plain_running.stub(cert, key) as stub:
-        assert code_of(stub, "Info", pb.InfoRequest()) == "not_authorised"
-        (person,) = plain_running.people(1, 1)
-        query = plain_running.question(person).query
-        assert code_of(stub, "Identify", pb.IdentifyRequest(query=query)) == "not_authorised"
+        assert code_of(stub, "Status", pb.StatusRequest()) == "ok"
+        assert server_cli("client", "revoke", "passer-by", "--config", plain_running.s1.config).returncode == 0
+        lines_about(plain_running, cert.read_bytes())  # nothing is asked meanwhile: the connection itself is ended
+        assert code_of(stub, "Status", pb.StatusRequest()) == PeerUnavailable.code
 
 
 def test_no_certificate_or_another_authoritys_does_not_get_through_the_handshake(plain_running: Deployment) -> None:
     address = load(plain_running.s1.config).listen
-    ca = (plain_running.folder / "client" / "ca.crt").read_bytes()
+    config = client_config.load(plain_running.client_toml)
+    ca = (plain_running.folder / "ca" / "ca.crt").read_bytes()
     evil = issue(make_ca("another"), "client")
     for credentials in (
         grpc.ssl_channel_credentials(ca),
@@ -113,12 +158,25 @@ def test_no_certificate_or_another_authoritys_does_not_get_through_the_handshake
             assert code_of(GatewayStub(channel), "Info", pb.InfoRequest()) == PeerUnavailable.code
     with grpc.insecure_channel(address) as channel:
         assert code_of(GatewayStub(channel), "Info", pb.InfoRequest()) == PeerUnavailable.code
+    with pytest.raises(NotAuthorised, match="refused this client's credential"):
+        connect(config.model_copy(update=files(plain_running.folder / "evil", evil)))
+
+
+def files(folder: Path, credential: Credential) -> dict[str, Path]:
+    """A credential as a configuration names it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "client.crt").write_bytes(credential.cert)
+    (folder / "client.key").write_bytes(credential.key)
+    return {"cert": folder / "client.crt", "key": folder / "client.key"}
 
 
 def test_a_client_does_not_speak_to_a_server_of_another_authority(plain_running: Deployment, tmp_path: Path) -> None:
     (tmp_path / "other.crt").write_bytes(make_ca("another").cert)
     with plain_running.stub(ca=tmp_path / "other.crt") as stub:
         assert code_of(stub, "Info", pb.InfoRequest()) == PeerUnavailable.code
+    config = client_config.load(plain_running.client_toml)
+    with pytest.raises(PeerRefused, match="does not show a certificate of this client's authority"):
+        connect(config.model_copy(update={"ca": tmp_path / "other.crt"}))
 
 
 def test_nobody_but_s1_speaks_to_s2(plain_running: Deployment) -> None:
@@ -127,8 +185,10 @@ def test_nobody_but_s1_speaks_to_s2(plain_running: Deployment) -> None:
     s2_cert = (plain_running.folder / "s2" / "s2.crt").read_bytes()
     ca = Credential(*((plain_running.folder / "ca" / f"ca.{kind}").read_bytes() for kind in ("crt", "key")))
     fake = issue(ca, "s1", ["127.0.0.1", "localhost"])
-    client = Credential(*((plain_running.folder / "client" / f"client.{kind}").read_bytes() for kind in ("crt", "key")))
-    hello = pb.HelloRequest(protocol=1, agreement=plain_running.params.agreement, key_id=plain_running.pk.key_id)
+    client = Credential(*((plain_running.folder / "desk" / f"client.{kind}").read_bytes() for kind in ("crt", "key")))
+    hello = pb.HelloRequest(
+        protocol=PROTOCOL_VERSION, agreement=plain_running.params.agreement, key_id=plain_running.pk.key_id
+    )
     for who in (fake, client, None):
         credentials = grpc.ssl_channel_credentials(s2_cert, who and who.key, who and who.cert)
         with grpc.secure_channel(config.listen, credentials) as channel, pytest.raises(grpc.RpcError) as caught:
@@ -169,7 +229,7 @@ def test_a_peer_with_the_wrong_certificate(plain: Deployment, wrong: str) -> Non
 
 
 def test_a_list_of_clients_that_is_damaged_lets_nobody_in(plain_running: Deployment) -> None:
-    path = plain_running.folder / "s1" / "data" / "clients.json"
+    path = plain_running.folder / "s1" / "clients.json"
     good = path.read_text()
     with plain_running.stub() as stub:
         assert code_of(stub, "Info", pb.InfoRequest()) == "ok"
@@ -213,7 +273,7 @@ def test_two_servers_without_tls(plain: Deployment) -> None:
         with connect(plain.client_toml, insecure=True) as client:
             client.enroll(person, "Ada Lovelace")
             assert client.identify(person).label == "Ada Lovelace"
-        with pytest.raises(PeerUnavailable), plain.connect():
+        with pytest.raises(PeerRefused, match="does not speak TLS"), plain.connect():
             pass
     finally:
         for process in started:

@@ -121,7 +121,7 @@ def test_attack_bench_whole_path_through_servers(stage: arms.Stage, tmp_path: Pa
     small = dataclasses.replace(stage, work=tmp_path, plan=plan)
     pk = load_public(FIXTURES / "public.key")
     keys = KeySet(pk, load_share(FIXTURES / "s1.share", pk, Party.S1), load_share(FIXTURES / "s2.share", pk, Party.S2))
-    some = {"keysplit", "disks", "packed-lockout", "transcripts"}
+    some = {"keysplit", "disks", "prepared-lockout", "transcripts"}
     todo = {name: arm for name, arm in (theft.ARMS | servers.ARMS).items() if name in some}
     for name, arm in todo.items():
         small.keep(name, arm(small, lab.Lab(small, keys)))
@@ -135,15 +135,15 @@ def test_attack_bench_whole_path_through_servers(stage: arms.Stage, tmp_path: Pa
     through = data["servers"][0]
     assert through["compared"] == through["questions"] > arms.LOCKOUT
     assert through["differed"] == through["refused"] == 0
-    for side in (arms.PACKED_S1, arms.PACKED_S2):
+    for side in (arms.PREPARED_S1, arms.PREPARED_S2):
         assert rows[side, 24]["n"] == 3
     seen = {r["transcript"]: r for r in data["transcripts"]}
-    assert seen[arms.PACKED_S1]["questions"] == 24
-    assert not seen[arms.PACKED_S1]["beats_dictionary"]
-    assert not seen[arms.PACKED_S2]["beats_dictionary"]
-    assert {r["unlinkability"] for r in data["unlinkability"]} > {arms.STOLEN, arms.CIPHERTEXTS}
+    assert seen[arms.PREPARED_S1]["questions"] == 24
+    assert not seen[arms.PREPARED_S1]["beats_dictionary"]
+    assert not seen[arms.PREPARED_S2]["beats_dictionary"]
+    assert {r["unlinkability"] for r in data["unlinkability"]} > {arms.STOLEN, arms.FOLDERS}
     text = report.markdown(data)
-    for name in (arms.PACKED_LOCKOUT, arms.PACKED_S1, arms.DISK_S1, arms.SPLIT_S2):
+    for name in (arms.PREPARED_LOCKOUT, arms.PREPARED_S1, arms.DISK_S1, arms.SPLIT_S2):
         assert f"| {name} |" in text
 
 

@@ -29,8 +29,9 @@ def vectors(count: int, seed: int) -> Floats:
 
 @contextlib.contextmanager
 def servers(folder: Path, engine: Engine, **settings: object) -> Iterator[Deployment]:
-    pk = load_public(FIXTURES / "public.key")
-    keys = KeySet(pk, load_share(FIXTURES / "s1.share", pk, Party.S1), load_share(FIXTURES / "s2.share", pk, Party.S2))
+    at = FIXTURES.with_name(FIXTURES.name + ("" if engine is Engine.PREPARED else f"-{engine.value}"))
+    pk = load_public(at / "public.key")
+    keys = KeySet(pk, load_share(at / "s1.share", pk, Party.S1), load_share(at / "s2.share", pk, Party.S2))
     with deployed(
         folder / "deployed", vectors(VICTIMS, 1), engine=engine, threshold=THRESHOLD, keys=keys, dimension=D, **settings
     ) as deployment:  # type: ignore[arg-type]
@@ -42,9 +43,9 @@ def accepted(templates: list[Floats], enrolled: Floats) -> metrics.Rate:
     return metrics.Rate.of(np.abs(cosines(np.stack(templates), enrolled)) >= 0.8)
 
 
-def test_attack_on_the_packed_transcript_is_no_better_than_a_dictionary(tmp_path: Path) -> None:
+def test_attack_on_the_prepared_transcript_is_no_better_than_a_dictionary(tmp_path: Path) -> None:
     probes, enrolled, covariance = vectors(QUESTIONS, 2), vectors(VICTIMS, 1), np.eye(D) / D
-    with servers(tmp_path, Engine.PACKED, curious=("s1", "s2")) as deployment:
+    with servers(tmp_path, Engine.PREPARED, curious=("s1", "s2")) as deployment:
         n = int(load_public(FIXTURES / "public.key").n)
         before = {side: path.stat().st_size for side, path in deployment.notes.items()}
         matches = [deployment.question(victim, probe) for victim in range(VICTIMS) for probe in probes]
@@ -84,7 +85,7 @@ def test_attack_on_the_published_transcript_succeeds(tmp_path: Path) -> None:
 
 def test_attack_servers_answer_what_the_plaintext_computation_says(tmp_path: Path) -> None:
     enrolled = vectors(VICTIMS, 1)
-    with servers(tmp_path, Engine.PACKED, budget=20) as deployment:
+    with servers(tmp_path, Engine.PREPARED, budget=20) as deployment:
         oracle = ServerDecisions(deployment, enrolled)
         probes = unit(enrolled + 0.5 * np.random.default_rng(7).standard_normal(enrolled.shape))
         victims = np.arange(VICTIMS)
@@ -99,7 +100,7 @@ def test_attack_servers_answer_what_the_plaintext_computation_says(tmp_path: Pat
 
 def test_attack_servers_lock_as_the_plaintext_computation_says(tmp_path: Path) -> None:
     enrolled = vectors(VICTIMS, 1)
-    with servers(tmp_path, Engine.PACKED, lockout=3) as deployment:
+    with servers(tmp_path, Engine.PREPARED, lockout=3) as deployment:
         oracle = ServerDecisions(deployment, enrolled)
         far, victims = vectors(2, 8), np.zeros(1, np.int64)
         answers = [

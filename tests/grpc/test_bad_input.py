@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Iterator
 
 import grpc
+import numpy as np
 import pytest
 from server_pair import Deployment
 
 from pura.crypto.paillier import PublicKey
 from pura.crypto.rng import SystemRng
 from pura.errors import PuraError
-from pura.ids import Engine
+from pura.ids import Engine, EnrolmentId, Handle
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import GatewayStub
+from pura_client import engines
 from pura_client.gateway import typed
 
 Change = Callable[[PublicKey, bytes], bytes]
@@ -30,7 +33,7 @@ def first(value: Callable[[PublicKey], int]) -> Change:
 
 
 def of_another_key(pk: PublicKey, raw: bytes) -> bytes:
-    other = PublicKey(pk.n - 2, type(pk.n)(2))
+    other = dataclasses.replace(pk, n=pk.n - 2, h=type(pk.n)(2))
     return pk.dump(other.encrypt(5, SystemRng())) + raw[pk.ciphertext_bytes :]
 
 
@@ -46,7 +49,7 @@ BAD: dict[str, tuple[Change, set[str]]] = {
     "trailing byte": (lambda pk, raw: raw + b"\0", {"malformed_ciphertext"}),
     "trailing ciphertext": (lambda pk, raw: raw + raw[: pk.ciphertext_bytes], {"malformed_ciphertext"}),
     "empty": (lambda pk, raw: b"", {"malformed_ciphertext"}),
-    "another key": (of_another_key, {"malformed_ciphertext", "invalid_template"}),
+    "another key": (of_another_key, {"malformed_ciphertext", "bad_proof", "invalid_template"}),
 }
 
 
@@ -62,11 +65,11 @@ def _still_answers(running: Deployment) -> Iterator[None]:
     (person,) = running.people(1, 99)
     with running.stub() as stub:
         if not (known := _roster(stub)):
-            request = pb.EnrollRequest(key_id=running.pk.key_id, enrolments=[running.enrolment(person)])
+            request = running.request(running.enrolment(person))
             known = [outcome.handle for outcome in stub.Enroll(request, timeout=30).outcomes]
         yield
         question = running.question(person)
-        answer = question.open(stub.Identify(pb.IdentifyRequest(query=question.query), timeout=30))
+        answer = question.open(stub.Identify(pb.IdentifyRequest(query=question.query), timeout=30)).handles
         assert answer == known == _roster(stub)
 
 
@@ -99,7 +102,7 @@ def test_bad_ciphertexts_in_enrolments(running: Deployment, stub: GatewayStub, n
     (person,) = running.people(1, 2)
     bad = running.enrolment(person)
     bad.ciphertexts = change(running.pk, bad.ciphertexts)
-    reply = stub.Enroll(pb.EnrollRequest(key_id=running.pk.key_id, enrolments=[bad]), timeout=30)
+    reply = stub.Enroll(running.request(bad), timeout=30)
     assert [(o.enrolment_id, o.handle) for o in reply.outcomes] == [(bad.enrolment_id, 0)]
     assert reply.outcomes[0].error_code in codes
     assert reply.outcomes[0].error_message
@@ -118,7 +121,7 @@ def test_wrong_lengths_and_keys(running: Deployment, stub: GatewayStub) -> None:
     assert ask(key_id=other_key) == "wrong_key"
     assert ask(key_id=b"") == "wrong_key"
     assert ask(request_id=b"short") == "malformed_message"
-    if running.engine is Engine.PACKED:
+    if running.engine is not Engine.PUBLISHED:
         assert ask(seal_key=bytes(31)) == "malformed_message"
         assert ask(mask=bytes(512)) == "malformed_ciphertext"
     else:
@@ -130,7 +133,8 @@ def test_wrong_lengths_and_keys(running: Deployment, stub: GatewayStub) -> None:
         (other_key, {}, "wrong_key"),
         (running.pk.key_id, {"enrolment_id": b"short"}, "malformed_message"),
     ):
-        bad = pb.Enrolment(enrolment_id=good.enrolment_id, label=b"x", ciphertexts=good.ciphertexts)
+        bad = pb.Enrolment()
+        bad.CopyFrom(good)
         for name, value in change.items():
             setattr(bad, name, value)
         request = pb.EnrollRequest(key_id=key_id, enrolments=[bad])
@@ -141,24 +145,16 @@ def test_wrong_lengths_and_keys(running: Deployment, stub: GatewayStub) -> None:
 
 
 def test_a_template_that_is_too_large(running: Deployment, stub: GatewayStub) -> None:
-    """Engine packed: a vector that is not of unit length is refused."""
+    """A vector that is not of unit length is refused: at enrolment, and in a question by saying nobody."""
     if running.engine is Engine.PUBLISHED:
         pytest.skip("engine published does not check norms")
-    (person,) = running.people(1, 5)
-    from pura_client import engines
-
-    huge = engines.encrypt_template(
-        running.pk,
-        running.params,
-        [running.params.scale] * running.params.dimension,
-        SystemRng(),  # type: ignore[arg-type]
-    )
-    bad = pb.Enrolment(enrolment_id=secrets.token_bytes(16), label=b"x", ciphertexts=huge)
-    reply = stub.Enroll(pb.EnrollRequest(key_id=running.pk.key_id, enrolments=[bad]), timeout=30)
-    assert reply.outcomes[0].error_code == "invalid_template"
-    query = running.question(person).query
-    query.ciphertexts = huge
-    assert code_of(lambda: stub.Identify(pb.IdentifyRequest(query=query), timeout=30)) == "invalid_template"
+    huge = np.full(running.params.dimension, running.params.scale)
+    draft = engines.Draft(running.author, huge, EnrolmentId(secrets.token_bytes(16)), b"x", SystemRng())
+    bad = draft.proven(running.epoch(), SystemRng())
+    assert stub.Enroll(running.request(bad), timeout=30).outcomes[0].error_code == "invalid_template"
+    question = engines.ask(running.author, huge, running.epoch(), SystemRng())
+    reply = stub.Identify(pb.IdentifyRequest(query=question.query), timeout=30)
+    assert question.open(reply).handles == []
 
 
 def test_a_message_that_is_too_long(running: Deployment, stub: GatewayStub) -> None:
@@ -177,7 +173,7 @@ def test_a_replayed_question(running: Deployment, stub: GatewayStub) -> None:
     question = running.question(person)
     stub.Identify(pb.IdentifyRequest(query=question.query), timeout=30)
     assert code_of(lambda: stub.Identify(pb.IdentifyRequest(query=question.query), timeout=30)) == "replayed"
-    handle = next(iter(stub.Roster(pb.RosterRequest(), timeout=30))).entries[0].handle
+    handle = _roster(stub)[0]
     again = pb.VerifyRequest(query=question.query, handles=[handle])
     assert code_of(lambda: stub.Verify(again, timeout=30)) == "replayed"
 
@@ -185,9 +181,10 @@ def test_a_replayed_question(running: Deployment, stub: GatewayStub) -> None:
 def test_unknown_entries(running: Deployment, stub: GatewayStub) -> None:
     (person,) = running.people(1, 6)
     for handles in ([12345], [], [0], [12345, 0]):
-        request = pb.VerifyRequest(query=running.question(person).query, handles=handles)
+        named = [Handle(handle) for handle in handles]
+        request = pb.VerifyRequest(query=running.question(person, named).query, handles=handles)
         assert code_of(lambda request=request: stub.Verify(request, timeout=30)) == "unknown_entry"  # type: ignore[misc]
-    assert stub.Forget(pb.ForgetRequest(handles=[12345, 0]), timeout=30).removed == 0
+    assert stub.Forget(running.erasure(12345), timeout=30).removed == 0
     assert stub.Forget(pb.ForgetRequest(), timeout=30).removed == 0
 
 
@@ -195,20 +192,26 @@ def test_a_replayed_enrolment_is_the_same_and_another_under_its_id_is_refused(
     running: Deployment, stub: GatewayStub
 ) -> None:
     one, two = running.people(2, 7)
-    item, other = running.enrolment(one), running.enrolment(two)
-    other.enrolment_id = item.enrolment_id
+    draft, unlike = running.draft(one), running.draft(two)
+    unlike.enrolment_id, own_id = draft.enrolment_id, unlike.enrolment_id
+
+    def proven(which: engines.Draft) -> pb.Enrolment:
+        return which.proven(running.epoch(), SystemRng())
+
+    item, other = proven(draft), proven(unlike)
 
     def enroll(*items: pb.Enrolment) -> list[pb.EnrollOutcome]:
-        request = pb.EnrollRequest(key_id=running.pk.key_id, enrolments=items)
-        return list(stub.Enroll(request, timeout=60).outcomes)
+        return list(stub.Enroll(running.request(*items), timeout=60).outcomes)
 
     (done,) = enroll(item)
     assert done.handle
     assert [outcome.handle for outcome in enroll(item)] == [done.handle]
+    assert [outcome.handle for outcome in enroll(proven(draft))] == [done.handle]
     (conflict,) = enroll(other)
     assert (conflict.handle, conflict.error_code) == (0, "enrolment_conflict")
-    other.enrolment_id = secrets.token_bytes(16)
-    bad = pb.Enrolment(enrolment_id=secrets.token_bytes(16), label=b"x", ciphertexts=bytes(len(item.ciphertexts)))
+    unlike.enrolment_id = own_id
+    other, bad = proven(unlike), running.enrolment(two)
+    bad.ciphertexts = bytes(len(item.ciphertexts))
     again, refused, fresh = enroll(item, bad, other)
     assert (again.handle, refused.error_code, bool(fresh.handle)) == (done.handle, "malformed_ciphertext", True)
-    assert stub.Forget(pb.ForgetRequest(handles=[done.handle, fresh.handle]), timeout=60).removed == 2
+    assert stub.Forget(running.erasure(done.handle, fresh.handle), timeout=60).removed == 2

@@ -11,10 +11,14 @@ import grpc
 import pytest
 from server_pair import Deployment
 
-from pura.errors import NotReady, PeerUnavailable
+from pura.crypto.rng import SystemRng
+from pura.errors import NotReady, PeerUnavailable, StaleEpoch
+from pura.groups import Right
+from pura.ids import Epoch
 from pura.store.check import check_folder
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import GatewayStub
+from pura_client import engines
 from pura_client.gateway import typed
 from pura_client.processes import Server
 
@@ -23,23 +27,26 @@ KILL_AFTER = 7
 PATIENCE_S = 60.0
 
 
-def enrol_all(made: Deployment, items: list[pb.Enrolment], confirmed: dict[bytes, int], some: threading.Event) -> None:
+def enrol_all(made: Deployment, items: list[engines.Draft], confirmed: dict[bytes, int], some: threading.Event) -> None:
     """One after the other, each again under its id until it is confirmed."""
     with made.stub() as stub:
         for item in items:
-            request = pb.EnrollRequest(key_id=made.pk.key_id, enrolments=[item])
-            confirmed[item.enrolment_id] = insist(stub, request)
+            confirmed[item.enrolment_id] = insist(made, stub, item)
             if len(confirmed) >= KILL_AFTER:
                 some.set()
 
 
-def insist(stub: GatewayStub, request: pb.EnrollRequest) -> int:
+def insist(made: Deployment, stub: GatewayStub, item: engines.Draft) -> int:
     ends = time.monotonic() + PATIENCE_S
     while True:
         try:
+            epoch = Epoch(stub.Info(pb.InfoRequest(), timeout=30, wait_for_ready=True).epoch)
+            proven = item.proven(epoch, SystemRng())
+            group = made.author.group(Right.ENROL)
+            request = pb.EnrollRequest(key_id=made.pk.key_id, enrolments=[proven], epoch=epoch, group=group)
             (outcome,) = stub.Enroll(request, timeout=30, wait_for_ready=True).outcomes
         except grpc.RpcError as error:
-            assert isinstance(typed(error), PeerUnavailable | NotReady)  # noqa: PT017 - and otherwise again
+            assert isinstance(typed(error), PeerUnavailable | NotReady | StaleEpoch)  # noqa: PT017 - and otherwise again
             assert time.monotonic() < ends
             time.sleep(0.1)
         else:
@@ -50,7 +57,7 @@ def insist(stub: GatewayStub, request: pb.EnrollRequest) -> int:
 @pytest.mark.parametrize("victim", ["s1", "s2"])
 def test_a_server_killed_in_the_middle(deployment: Deployment, victim: str) -> None:
     people = deployment.people(ENROLMENTS, 20)
-    items = [deployment.enrolment(person) for person in people]
+    items = [deployment.draft(person) for person in people]
     deployment.start()
     server: Server = getattr(deployment, victim)
 
@@ -96,8 +103,8 @@ def test_a_server_killed_in_the_middle(deployment: Deployment, victim: str) -> N
         for i in (0, KILL_AFTER, ENROLMENTS - 1):
             asked = deployment.question(people[i])
             answer = stub.Identify(pb.IdentifyRequest(query=asked.query), timeout=60)
-            assert asked.open(answer) == [confirmed[items[i].enrolment_id]]
-            assert insist(stub, pb.EnrollRequest(key_id=deployment.pk.key_id, enrolments=[items[i]])) in roster
+            assert asked.open(answer).handles == [confirmed[items[i].enrolment_id]]
+            assert insist(deployment, stub, items[i]) in roster
     assert deployment.stop() == [0, 0]
     reports = [check_folder(deployment.folder / name / "data") for name in ("s1", "s2")]
     assert [(report.problems, report.prepared) for report in reports] == [((), ())] * 2

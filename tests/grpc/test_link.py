@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from wires import wire
 
 from pura.crypto.keys import load_public
 from pura.errors import (
@@ -29,11 +30,15 @@ from pura.messages import Message, encode, message
 from pura.params import Params
 from pura.rounds import Rounds, Tally, receive, receive_any, send
 from pura.transport import Line, converse, start
+from pura.transport.options import PATIENT
 from pura.wire._pb import pura_pb2_grpc
 from pura_server.calls import Calls
 from pura_server.link import CHANNEL_OPTIONS, PeerLink, State
 from pura_server.metrics import Metrics
 from pura_server.peer import PeerService
+
+SILENCE_S = 45.0
+"""15 s when all is quiet; it took 63 to 71 s before a ping had a time to be answered in."""
 
 PK = load_public(Path(__file__).parents[1] / "fixtures" / "test-keys-2048" / "public.key")
 PARAMS = Params(PK.key_id, 2048)
@@ -51,8 +56,9 @@ class Peer:
         self.heard: list[bytes] = []
         self.closed = threading.Event()
         self.greetings = 0
+        self.hours = 0
 
-    def session(self) -> Rounds[None]:
+    def session(self, begins: object = None) -> Rounds[None]:
         first = yield from receive(Word)
         self.heard.append(first.text)
         try:
@@ -83,6 +89,9 @@ class Peer:
     def connected(self) -> None:
         self.greetings += 1
 
+    def epoch(self) -> bytes:
+        return b"epoch %d of %d" % (self.hours, self.greetings)
+
     def close(self) -> None: ...
 
 
@@ -102,7 +111,7 @@ class Pair:
     async def serve(self) -> None:
         calls = self.calls = Calls(Metrics(), PeerUnavailable)
         service = PeerService(self.peer, PARAMS, calls, self.pool, pinned=None, sessions=4, agreed=self.agreed.append)
-        self.server = grpc.aio.server(options=CHANNEL_OPTIONS)
+        self.server = grpc.aio.server(options=[*CHANNEL_OPTIONS, *PATIENT])
         pura_pb2_grpc.add_PeerServicer_to_server(service, self.server)
         self.port = self.server.add_insecure_port(f"127.0.0.1:{self.port}")
         await self.server.start()
@@ -111,16 +120,19 @@ class Pair:
         self.settled += 1
         yield from ()
 
-    async def link(self) -> PeerLink:
+    async def link(self, port: int | None = None, **how: float) -> PeerLink:
+        """`port`: of what stands between the two."""
+
         async def changed(state: State) -> None:
             self.states.append(state)
 
         link = PeerLink(
-            lambda: grpc.aio.insecure_channel(f"127.0.0.1:{self.port}", options=CHANNEL_OPTIONS),
+            lambda: grpc.aio.insecure_channel(f"127.0.0.1:{port or self.port}", options=CHANNEL_OPTIONS),
             self.params,
             self.reconcile,
             self.pool,
             changed=changed,
+            **how,
         )
         self.links.append(asyncio.ensure_future(link.run()))
         return link
@@ -177,6 +189,21 @@ async def test_a_conversation_and_its_last_word(pair: Pair) -> None:
         assert tally.rounds == 2
         await until(lambda: pair.peer.heard[-1] == b"end")  # S1 was done when it had sent this
     assert pair.states == [State.SETTLING, State.READY]
+
+
+async def test_s1_keeps_up_with_the_epochs_of_s2(pair: Pair) -> None:
+    link = await pair.link(epoch_every_s=0.01)
+    await ready(link)
+    assert link.proof_epochs == (b"epoch 0 of 1",)
+    pair.peer.hours = 1
+    await until(lambda: link.proof_epochs == (b"epoch 1 of 1", b"epoch 0 of 1"))
+    pair.peer.hours = 2
+    await until(lambda: link.proof_epochs == (b"epoch 2 of 1", b"epoch 1 of 1"))
+    await pair.server.stop(0)
+    await pair.serve()
+    await until(lambda: link.state is State.READY and pair.peer.greetings == 2)
+    # S2 may have started anew: nothing of the connection before counts
+    assert link.proof_epochs == (b"epoch 2 of 2",)
 
 
 async def test_two_ends_that_close_at_once_are_no_loss(pair: Pair) -> None:
@@ -419,10 +446,22 @@ async def test_the_last_hello_counts(pair: Pair) -> None:
         assert await call.code() is grpc.StatusCode.UNAVAILABLE
 
 
+async def test_a_peer_that_is_gone_without_a_word_is_noticed(pair: Pair) -> None:
+    """Nobody asks and nobody closes: a ping that is not answered tells. Then the next connection is made."""
+    with wire(("127.0.0.1", pair.port)) as between:
+        link = await pair.link(between.port)
+        await ready(link)
+        assert between.cut() > 0
+        await until(lambda: State.DOWN in pair.states, SILENCE_S)
+        await until(lambda: link.state is State.READY, SILENCE_S)
+        assert pair.settled == 2
+        assert await ask(link, say(b"hello", b"a", b"end")) == [b"a"]
+
+
 @pytest.mark.parametrize(
     ("other", "kind"),
     [
-        (Params(PK.key_id, 2048, tau=5), ParameterMismatch),
+        (Params(PK.key_id, 2048, tau_identify=5), ParameterMismatch),
         (Params(KeyId(bytes(16)), 2048), WrongKey),
     ],
 )

@@ -21,13 +21,13 @@ def test_a_question_in_progress_is_answered_before_s1_stops(plain: Deployment) -
     plain.start()
     with plain.stub() as stub:
         enrolments = [plain.enrolment(person) for person in people]
-        stub.Enroll(pb.EnrollRequest(key_id=plain.pk.key_id, enrolments=enrolments), timeout=60)
+        stub.Enroll(plain.request(*enrolments), timeout=60)
     answers: list[int] = []
 
     def ask() -> None:
         with plain.stub() as stub:
             question = plain.question(people[4])
-            answers.extend(question.open(stub.Identify(pb.IdentifyRequest(query=question.query), timeout=60)))
+            answers.extend(question.open(stub.Identify(pb.IdentifyRequest(query=question.query), timeout=60)).handles)
 
     asking = threading.Thread(target=ask)
     begun = len([row for row in plain.log(plain.s2) if row.get("method") == "Session"])
@@ -66,8 +66,8 @@ def test_s2_stops_and_comes_back_and_a_client_goes_away(deployment: Deployment) 
             client.enroll(person, label)
         assert client.identify(people[0]).label == LABELS[0]
         assert deployment.s2.stop() == 0
-        with pytest.raises(PeerUnavailable):
-            client.identify(people[0])
+        with deployment.connect(deadline_s=1) as impatient, pytest.raises(PeerUnavailable):
+            impatient.identify(people[0])
         deployment.s2.start()
         deployment.wait()
         assert client.identify(people[1]).label == LABELS[1]
@@ -79,6 +79,6 @@ def test_s2_stops_and_comes_back_and_a_client_goes_away(deployment: Deployment) 
         going.cancel()
         os.kill(deployment.s2.pid, signal.SIGCONT)
         question = deployment.question(people[3])
-        assert len(question.open(stub.Identify(pb.IdentifyRequest(query=question.query), timeout=60))) == 1
+        assert len(question.open(stub.Identify(pb.IdentifyRequest(query=question.query), timeout=60)).handles) == 1
     assert deployment.stop() == [0, 0]
     assert [row.get("code") for row in deployment.log(deployment.s1)].count("cancelled") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from server_pair import ENGINES, LABELS, Deployment, deploy
 
 from pura.errors import UnknownLabel
-from pura.ids import Engine
+from pura.ids import Engine, Party
+from pura_server.audit import read, unmatched
 
 
 def near(embedding: np.ndarray, noise: float, seed: int) -> np.ndarray:
@@ -17,7 +19,7 @@ def near(embedding: np.ndarray, noise: float, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(("bits", "dimension", "entries", "probes"), [(2048, 16, 8, 6), (3072, 8, 3, 2)])
+@pytest.mark.parametrize(("bits", "dimension", "entries", "probes"), [(2048, 16, 8, 6), (3072, 16, 3, 2)])
 def test_decisions_equal_the_plaintext_computation(
     tmp_path: Path, engine: Engine, bits: int, dimension: int, entries: int, probes: int
 ) -> None:
@@ -53,6 +55,23 @@ def test_decisions_equal_the_plaintext_computation(
             assert (status.entries, status.engine, status.peer_ready) == (len(left), engine, True)
     finally:
         assert made.stop() == [0, 0]
+    both_servers_wrote_down_the_same_operations(made, engine, entries=probes + 7)
+
+
+def both_servers_wrote_down_the_same_operations(made: Deployment, engine: Engine, *, entries: int) -> None:
+    """`entries`: how many operations there were at S1, of all kinds."""
+    s1, s2 = (list(read(made.folder / party.name.lower() / "audit", party)) for party in Party)
+    assert unmatched(s1, s2)[1] == []
+    kinds = Counter(line.kind for line in s1)
+    assert (kinds["enrol"], kinds["erase"], kinds["verify"]) == (1, 1, 2)
+    assert sum(kinds.values()) == entries
+    assert {line.more.get("client") for line in s1 if line.number} == {"desk"}
+    seen = Counter(line.kind for line in s2)
+    if engine is Engine.PREPARED:
+        assert seen == kinds
+        assert unmatched(s1, s2)[0] == []
+    else:  # S2 takes no part in changes, and does not know how many entries a question names
+        assert seen["match"] == kinds["identify"] + kinds["verify"]
 
 
 @pytest.mark.parametrize("deployment", ENGINES[1:], indirect=True)
