@@ -1,9 +1,22 @@
 """Settings of all tests."""
 
 import os
+from collections.abc import Iterator
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy, as a server has it
+
+import pytest
 from hypothesis import settings
 
 # a busy machine is no failure; in CI the same examples every time, elsewhere new ones
 settings.register_profile("pura", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("pura")
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """A server narrows the umask for good: one that a test starts in this process must not change the next test."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)

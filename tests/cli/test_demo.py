@@ -42,7 +42,7 @@ def small(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fak
         yield
 
     with serve(gateway) as config:
-        monkeypatch.setattr(demo, "PLANS", {Engine.PACKED: PLAN})
+        monkeypatch.setattr(demo, "PLANS", {Engine.PREPARED: PLAN})
         monkeypatch.setattr(demo, "load_photos", lambda: (photos, Faces()))
         monkeypatch.setattr(demo, "two_servers", servers)
         monkeypatch.setattr(demo.Demo, "_init", lambda self: None)
@@ -60,7 +60,7 @@ def test_everything_right(small: FakeGateway, tmp_path: Path) -> None:
         result = run(out)
         assert result.exit_code == 0, result.output
         assert f"{QUESTIONS} of {QUESTIONS} decisions right" in result.output
-        small.entries.clear()
+        small.erase(list(small.entries))
     html = (out / "report.html").read_text()
     assert html.count("data:image/png;base64,") == QUESTIONS + PLAN.enrolled
     assert "A small one." in html
@@ -96,8 +96,8 @@ def test_a_failure_ends_with_2(small: FakeGateway, tmp_path: Path, monkeypatch: 
 
 def test_what_a_server_keeps(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
-        db.execute("CREATE TABLE entries (handle INTEGER, row BLOB, tag BLOB)")
-        db.execute("INSERT INTO entries VALUES (1, ?, ?)", (b"\x07" * 500, b"short"))
+        db.execute("CREATE TABLE entries (handle INTEGER, row BLOB, tag BLOB, digest BLOB)")
+        db.execute("INSERT INTO entries VALUES (1, ?, ?, ?)", (b"\x07" * 500, b"short", bytes(32)))
     (tmp_path / "other.txt").write_text("no database")
     (seen,) = report.kept_by(tmp_path)
     assert (seen.what, seen.size, seen.head[:8]) == ("kept on disk: entries.row", 500, "07070707")

@@ -3,15 +3,18 @@
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
 from fake_gateway import DIMENSION, LABEL_KEY, FakeGateway, Fault, person, serve
+from PIL import Image
 
 from pura.errors import (
     BadConfig,
     BadEmbedding,
+    DeviatingServer,
     InvalidTemplate,
     MalformedMessage,
     NotAuthorised,
@@ -19,17 +22,24 @@ from pura.errors import (
     Overloaded,
     ParameterMismatch,
     PeerUnavailable,
+    PhotosDisagree,
     ProtocolError,
     PuraError,
     Replayed,
+    StaleEpoch,
     UnknownLabel,
+    UnreadableImage,
     WrongKey,
 )
 from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE, SFACE_CENTRED, DetectorSpec, EmbedderSpec
-from pura.ids import Engine
-from pura_client import Client, ClientConfig, connect
+from pura.ids import CollectionId, Engine
+from pura.wire._pb import pura_pb2 as pb
+from pura_client import Client, ClientConfig, Raw, Ready, connect, enrolling
 from pura_client import session as session_module
+from pura_client.config import Pins
+from pura_server import listing
+from pura_server.epochs import EPOCH_S
 
 REFUSED = np.eye(1, DIMENSION)[0]
 BUSY = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -81,7 +91,11 @@ def test_an_unknown_label(client: Client, gateway: FakeGateway) -> None:
 # --- what the server gets to see --------------------------------------------------------------------
 
 
-def test_the_calls_of_identify_do_not_depend_on_the_answer(client: Client, gateway: FakeGateway) -> None:
+@pytest.mark.parametrize("encloses", [True, False])
+def test_the_calls_of_identify_do_not_depend_on_the_answer(
+    client: Client, gateway: FakeGateway, encloses: bool
+) -> None:
+    gateway.encloses = encloses
     client.enroll(person(0), "Ada")
     client.list()  # the roster that a client has does not depend on what it asked
     seen = []
@@ -90,14 +104,30 @@ def test_the_calls_of_identify_do_not_depend_on_the_answer(client: Client, gatew
         client.identify(probe)
         seen.append([(name, request.ByteSize()) for name, request in gateway.calls])
     assert seen[0] == seen[1]
-    assert [name for name, _ in seen[0]] == ["Identify", "Roster"]
+    assert [name for name, _ in seen[0]] == ["Identify"] if encloses else ["Identify", "Roster"]
+
+
+@pytest.mark.parametrize("encloses", [True, False])
+def test_verify_too_brings_the_roster_up_to_date_afterwards(
+    client: Client, gateway: FakeGateway, encloses: bool
+) -> None:
+    gateway.encloses = encloses
+    client.enroll(person(0), "Ada")
+    client.list()
+    seen = []
+    for probe in (person(0), person(4)):
+        gateway.calls.clear()
+        client.verify(probe, "Ada")
+        seen.append([(name, request.ByteSize()) for name, request in gateway.calls])
+    assert seen[0] == seen[1]
+    assert [name for name, _ in seen[0]] == ["Roster", "Verify"] if encloses else ["Roster", "Verify", "Roster"]
 
 
 def test_stored_labels_show_neither_text_nor_repetition(client: Client, gateway: FakeGateway) -> None:
     client.enroll(person(0), "Ada")
     client.enroll(person(1), "Ada")
     client.enroll(person(2), "Ada Lovelace, Countess of Lovelace")
-    stored = [label for label, _ in gateway.entries.values()]
+    stored = [listed.label for listed, _ in gateway.entries.values()]
     assert len(set(stored)) == 3
     assert len({len(label) for label in stored}) == 1
     assert not any(b"Ada" in label for label in stored)
@@ -106,7 +136,7 @@ def test_stored_labels_show_neither_text_nor_repetition(client: Client, gateway:
 def test_a_label_of_another_key_does_not_stop_the_others(client: Client, gateway: FakeGateway) -> None:
     handle = client.enroll(person(0), "Ada")
     client.enroll(person(3), "Grace")
-    gateway.entries[handle] = b"rubbish", gateway.entries[handle][1]
+    gateway.roster.add([dataclasses.replace(gateway.entries[handle][0], label=b"rubbish")])
     assert client.list() == {"Grace": 1}
     assert client.identify(person(3)).label == "Grace"
     assert client.identify(person(0)) == session_module.Decision(match=True, label=None)
@@ -143,14 +173,84 @@ def test_one_bad_photo_does_not_stop_the_others(client: Client, gateway: FakeGat
         client.enroll(REFUSED, "c")
 
 
-def test_many_enrolments_go_in_batches(client: Client, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ("/no/such/photo.jpg", "b"),
+        (Path("/no/such/photo.jpg"), "b"),
+        (b"no picture", "b"),
+        (object(), "b"),
+        (None, "b"),
+        (np.zeros((8, 8, 3), np.float32), "b"),
+        (np.zeros(DIMENSION, complex), "b"),
+        (np.zeros(DIMENSION, np.uint8), "b"),
+        ([1.0] * DIMENSION, "b"),
+        (Raw(person(1)), "b"),
+        (Ready([1j] * DIMENSION), "b"),
+        (Ready(person(1)[:-1]), "b"),
+        ([Ready(person(1)), Ready(person(3))], "b"),
+        ([], "b"),
+        (Ready(person(1)), None),
+        (Ready(person(1)), "x" * 100_000),
+        ("only one thing",),
+        None,
+        7,
+        (1, 2, 3),
+    ],
+    ids=lambda bad: repr(bad).partition(" at 0x")[0][:40],
+)
+def test_whatever_is_wrong_with_one_item_its_neighbours_are_enrolled(client: Client, bad: Any) -> None:
+    outcomes = client.enroll_many([(person(0), "a"), bad, (person(2), "c")])
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert client.list() == {"a": 1, "c": 1}
+
+
+def test_embeddings_that_say_what_they_are(client: Client) -> None:
+    one = [Ready(person(0) + 0.02), Ready((person(0) - 0.02).tolist())]
+    client.enroll(embedding=one, label="Ada")
+    client.enroll([Ready(person(2)), Ready(person(2))], "Grace")
+    client.enroll(embedding=Ready(person(4)[None]), label="Bob")
+    assert client.list() == {"Ada": 1, "Bob": 1, "Grace": 1}
+    assert client.identify(embedding=Ready(person(0))).label == "Ada"
+    assert client.identify(Ready(person(4).astype(np.float16))).label == "Bob"
+    assert client.verify(embedding=Ready(person(2)), label="Grace").match
+    with pytest.raises(BadEmbedding, match="Raw"):
+        client.identify(embedding=person(0))
+    with pytest.raises(BadEmbedding, match="does not know the embedder"):
+        client.identify(embedding=Raw(person(0)))
+    with pytest.raises(UnreadableImage):
+        client.identify()
+    with pytest.raises(PhotosDisagree):
+        client.enroll(embedding=[Ready(person(0)), Ready(person(2))], label="both")
+    assert "both" not in client.list()
+
+
+def test_what_became_of_several_photos(client: Client) -> None:
+    alike, odd = [Ready(person(0)), Ready(person(0))], Ready(person(2))
+    (outcome,) = client.enroll_many([([*alike, odd], "Ada")])
+    assert outcome.error is None
+    assert [(photo, error.code) for photo, error in outcome.left_out] == [(odd, "photos_disagree")]
+    (outcome,) = client.enroll_many([([*alike, odd], "Ada")], strict=True)
+    assert isinstance(outcome.error, PhotosDisagree)
+    assert client.list() == {"Ada": 1}
+
+
+def test_many_enrolments_go_in_batches(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session_module, "BATCH_ENTRIES", 2)
-    client.enroll_many([(person(i), f"p{i}") for i in range(5)])
+    with serve(gateway) as config, connect(config, insecure=True) as client:
+        client.enroll_many([(person(i), f"p{i}") for i in range(5)])
+        assert gateway.names().count("Enroll") == 3
+        assert len(client.list()) == 5
+        monkeypatch.setattr(enrolling, "BATCH_BYTES", 1)
+        client.enroll_many([(person(i), f"q{i}") for i in range(2)])
+        assert gateway.names().count("Enroll") == 5
+
+
+def test_no_batch_is_larger_than_the_server_says(gateway: FakeGateway) -> None:
+    gateway.batch = 3
+    with serve(gateway) as config, connect(config, insecure=True) as client:
+        client.enroll_many([(person(i), f"p{i}") for i in range(7)])
     assert gateway.names().count("Enroll") == 3
-    assert len(client.list()) == 5
-    monkeypatch.setattr(session_module, "BATCH_BYTES", 1)
-    client.enroll_many([(person(i), f"q{i}") for i in range(2)])
-    assert gateway.names().count("Enroll") == 5
 
 
 # --- errors, retries --------------------------------------------------------------------------------
@@ -173,11 +273,10 @@ def test_an_error_is_typed_by_its_code(client: Client, gateway: FakeGateway) -> 
         (grpc.StatusCode.INTERNAL, ProtocolError),
     ],
 )
-def test_an_error_without_a_code(
-    client: Client, gateway: FakeGateway, status: grpc.StatusCode, kind: type[PuraError]
-) -> None:
-    gateway.faults.append(Fault("Identify", status))
-    with pytest.raises(kind):
+@pytest.mark.usefixtures("clock")
+def test_an_error_without_a_code(gateway: FakeGateway, status: grpc.StatusCode, kind: type[PuraError]) -> None:
+    gateway.faults.append(Fault("Identify", status, times=1 << 30))
+    with serve(gateway) as config, connect(config, insecure=True) as client, pytest.raises(kind):
         client.identify(person(0))
 
 
@@ -195,6 +294,27 @@ def test_questions_are_sent_once(client: Client, gateway: FakeGateway) -> None:
         with pytest.raises(Overloaded):
             ask()
     assert gateway.names().count("Identify") == gateway.names().count("Verify") == 1
+
+
+@pytest.mark.parametrize("code", [None, "peer_unavailable", "not_ready"])
+def test_a_question_waits_for_servers_that_start(client: Client, gateway: FakeGateway, code: str | None) -> None:
+    client.enroll(person(0), "Ada")
+    gateway.faults.append(Fault("Identify", grpc.StatusCode.UNAVAILABLE, code, times=3))
+    assert client.identify(person(0)).label == "Ada"
+    sent = [request for name, request in gateway.calls if name == "Identify"]
+    assert len(sent) == 4
+    assert all(request == sent[0] for request in sent)
+
+
+def test_a_question_that_was_lost_is_no_replay(client: Client, gateway: FakeGateway) -> None:
+    """S1 had admitted the copy whose answer never came: the caller is told of the loss."""
+    gateway.faults += [
+        Fault("Identify", grpc.StatusCode.UNAVAILABLE, "peer_unavailable"),
+        Fault("Identify", grpc.StatusCode.ALREADY_EXISTS, "replayed"),
+    ]
+    with pytest.raises(PeerUnavailable):
+        client.identify(person(0))
+    assert gateway.names().count("Identify") == 2
 
 
 def test_two_questions_share_neither_id_nor_key_nor_ciphertext(client: Client, gateway: FakeGateway) -> None:
@@ -218,8 +338,15 @@ def test_calls_that_may_be_repeated_are(client: Client, gateway: FakeGateway, me
 def test_a_repeated_enrolment_has_the_same_ids(client: Client, gateway: FakeGateway) -> None:
     gateway.faults.append(Fault("Enroll", grpc.StatusCode.UNAVAILABLE))
     client.enroll(person(0), "Ada")
-    first, second = (request for name, request in gateway.calls if name == "Enroll")
-    assert first == second
+    (first,), (second,) = (request.enrolments for name, request in gateway.calls if name == "Enroll")
+    assert (first.enrolment_id, first.label, first.ciphertexts) == (
+        second.enrolment_id,
+        second.label,
+        second.ciphertexts,
+    )
+    # the first may have been taken, and no proof is taken twice
+    assert first.proof != second.proof
+    assert first.salt != second.salt
     assert len(gateway.entries) == 1
 
 
@@ -237,18 +364,107 @@ def test_what_does_not_pass_is_not_retried(client: Client, gateway: FakeGateway)
     assert gateway.names().count("Status") == 1
 
 
+# --- epochs -----------------------------------------------------------------------------------------
+
+
+def test_a_session_that_outlives_its_epoch_proves_anew_by_itself(client: Client, gateway: FakeGateway) -> None:
+    client.enroll(person(0), "Ada")
+    for i in range(3):
+        gateway.now += 3 * EPOCH_S
+        assert client.identify(person(0)).label == "Ada"
+        gateway.now += 3 * EPOCH_S
+        assert client.verify(person(0), "Ada").match
+        gateway.now += 3 * EPOCH_S
+        client.enroll(person(1 + i), "Grace")
+    asked = [request.query for name, request in gateway.calls if name == "Identify"]
+    assert len(asked) == 6
+    assert len({query.request_id for query in asked}) == len({query.seal_key for query in asked}) == 6
+    assert client.list() == {"Ada": 1, "Grace": 3}
+
+
+def test_some_enrolments_of_a_batch_that_were_too_late(
+    client: Client, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S2 may begin an epoch while it looks at a batch: those that it had not seen yet are sent again."""
+    epochs, seen = gateway.epochs, []
+    check = epochs.check
+
+    def late(epoch: bytes) -> None:
+        seen.append(epoch)
+        if len(seen) == 3:
+            epochs.renew()
+            epochs.renew()
+        check(epoch)
+
+    monkeypatch.setattr(epochs, "check", late)
+    outcomes = client.enroll_many([(person(i), f"p{i}") for i in range(5)])
+    assert all(outcome.handle for outcome in outcomes)
+    first, second = (request.enrolments for name, request in gateway.calls if name == "Enroll")
+    assert [one.enrolment_id for one in second] == [one.enrolment_id for one in first[2:]]
+    assert len(client.list()) == 5
+
+
+def test_an_epoch_that_is_always_over_is_asked_for_a_few_times(client: Client, gateway: FakeGateway) -> None:
+    gateway.faults.append(Fault("Identify", grpc.StatusCode.FAILED_PRECONDITION, "stale_epoch", times=100))
+    with pytest.raises(StaleEpoch):
+        client.identify(person(0))
+    assert gateway.names().count("Identify") == 4
+
+
+def test_epochs_that_end_one_after_the_other_are_no_error(client: Client, gateway: FakeGateway) -> None:
+    """As when a server is restarted twice in a moment."""
+    gateway.faults.append(Fault("Identify", grpc.StatusCode.FAILED_PRECONDITION, "stale_epoch", times=3))
+    assert not client.identify(person(0)).match
+
+
 # --- connecting -------------------------------------------------------------------------------------
 
 
 def test_a_server_with_another_key(tmp_path: Path, gateway: FakeGateway) -> None:
-    other = Path(__file__).parents[1] / "fixtures" / "test-keys-3072" / "public.key"
-    with serve(gateway) as config, pytest.raises(WrongKey):
-        connect(config.model_copy(update={"public_key": other}), insecure=True)
+    for name in ("test-keys-3072", "test-keys-2048-published"):
+        other = Path(__file__).parents[1] / "fixtures" / name / "public.key"
+        with serve(gateway) as config, pytest.raises(WrongKey):
+            connect(config.model_copy(update={"public_key": other}), insecure=True)
 
 
-@pytest.mark.parametrize("field", ["engine", "metric"])
-def test_a_server_with_unknown_parameters(gateway: FakeGateway, field: str) -> None:
-    gateway.params = dataclasses.replace(gateway.params, **{field: "new"})
+def test_a_server_of_another_engine_or_collection(gateway: FakeGateway) -> None:
+    params, pk = gateway.params, gateway.pk
+    for other_params, other_pk in (
+        (dataclasses.replace(params, engine=Engine.PUBLISHED), pk),
+        (params, dataclasses.replace(pk, collection=CollectionId(bytes(16)))),
+    ):
+        gateway.params, gateway.pk = other_params, other_pk
+        with serve(gateway) as config, pytest.raises(WrongKey):
+            connect(config, insecure=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("key_id", "00" * 16, WrongKey),
+        ("dimension", 9, ParameterMismatch),
+        ("scale", 256, ParameterMismatch),
+        ("embedder", "other", ParameterMismatch),
+    ],
+)
+def test_a_server_that_is_not_what_the_client_pins(
+    gateway: FakeGateway, name: str, value: object, kind: type[PuraError]
+) -> None:
+    with serve(gateway) as config:
+        pins = config.pins().model_copy(update={name: value})
+        with pytest.raises(kind, match=f"collection.{name}"):
+            connect(config.model_copy(update={"collection": pins}), insecure=True)
+
+
+@pytest.mark.parametrize(("name", "mends"), [("collection", "key_id, dimension"), ("s2_key", "pura-server sign-key")])
+def test_a_client_without_its_pins(gateway: FakeGateway, name: str, mends: str) -> None:
+    with serve(gateway) as config, pytest.raises(BadConfig, match=f"{name} is missing.*{mends}"):
+        connect(config.model_copy(update={name: None}), insecure=True)
+    assert gateway.calls == []
+
+
+def test_a_server_with_unknown_parameters(gateway: FakeGateway) -> None:
+    object.__setattr__(gateway.params, "scale", 5000)
     with serve(gateway) as config, pytest.raises(ParameterMismatch):
         connect(config, insecure=True)
 
@@ -267,15 +483,37 @@ def test_the_collection_names_the_embedder(gateway: FakeGateway, monkeypatch: py
     monkeypatch.setattr("pura.face.pipeline.FacePipeline", Faces)
     gateway.params = dataclasses.replace(gateway.params, embedder=name, dimension=128)
     with serve(gateway) as config, connect(config, insecure=True) as client:
-        client._template("photo.jpg", False)
-        client._template("photo.jpg", False)
+        client._templates.of("photo.jpg", largest=False)
+        client._templates.of("photo.jpg", largest=False)
         assert made == [name]
         with connect(config.model_copy(update={"embedder": SFACE}), insecure=True) as client:
             if name == "sface":
-                client._template("photo.jpg", False)
+                client._templates.of("photo.jpg", largest=False)
             else:
                 with pytest.raises(ParameterMismatch, match="sface-centred"):
-                    client._template("photo.jpg", False)
+                    client._templates.of("photo.jpg", largest=False)
+
+
+def test_photos_are_given_on_as_they_come(gateway: FakeGateway, tmp_path: Path) -> None:
+    """Paths, a file's bytes, Pillow's images and arrays: what `pura.face.images.read` takes."""
+    seen = []
+
+    class Faces(FacePipeline):
+        def embed(self, photo: object, *, largest: bool = False) -> np.ndarray:
+            seen.append(photo)
+            return person(0)
+
+    image = Image.new("RGB", (32, 32))
+    image.save(tmp_path / "a.png")
+    photos = [tmp_path / "a.png", (tmp_path / "a.png").read_bytes(), image, np.asarray(image)]
+    spec = EmbedderSpec(name="none", path=tmp_path, dimension=DIMENSION)
+    with serve(gateway) as config, connect(config, insecure=True, faces=Faces(spec)) as client:
+        handles = [client.enroll(photo, "Ada") for photo in photos]
+        assert all(client.identify(photo).label == "Ada" for photo in photos)
+    assert handles[0] == handles[1]  # one file
+    assert handles[2] == handles[3]  # one picture
+    assert len(seen) == 8
+    assert all(one is two for one, two in zip(seen, photos * 2, strict=True))
 
 
 def test_a_collection_of_an_embedder_that_is_not_built_in(client: Client) -> None:
@@ -303,12 +541,12 @@ def _fields(query: object) -> dict[str, bytes]:
     return {field.name: value for field, value in query.ListFields()}
 
 
-def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, gateway: FakeGateway) -> None:
-    monkeypatch.setattr("pura_client.gateway._PAUSE_S", 0.001)
+@pytest.mark.usefixtures("clock")
+def test_nobody_listens(gateway: FakeGateway) -> None:
     with serve(gateway) as config:
         pass
-    with pytest.raises(PeerUnavailable):
-        connect(config, insecure=True)
+    with pytest.raises(PeerUnavailable, match=f"{config.server} cannot be reached: Connection refused"):
+        connect(config.model_copy(update={"deadline_s": 5.0}), insecure=True)
 
 
 def test_plaintext_is_for_this_machine_only() -> None:
@@ -316,6 +554,8 @@ def test_plaintext_is_for_this_machine_only() -> None:
         server="pura.example.org:7443",
         public_key=Path(__file__).parents[1] / "fixtures" / "test-keys-2048" / "public.key",
         label_key=LABEL_KEY,
+        s2_key="00" * 32,
+        collection=Pins(key_id="00" * 16, dimension=8, scale=512, embedder="none"),
     )
     with pytest.raises(BadConfig, match="this machine only"):
         connect(config, insecure=True)
@@ -323,15 +563,100 @@ def test_plaintext_is_for_this_machine_only() -> None:
         connect(config)
 
 
-def test_the_roster_is_sent_again_only_when_it_has_changed(gateway: FakeGateway, client: Client) -> None:
+@pytest.mark.parametrize("encloses", [True, False])
+def test_only_what_has_changed_of_the_roster_is_sent_again(
+    gateway: FakeGateway, client: Client, encloses: bool
+) -> None:
+    gateway.encloses = encloses
     client.enroll(person(1), "One")
     for _ in range(2):
         assert client.identify(person(1)).label == "One"
-    known = [request.known for name, request in gateway.calls if name == "Roster"]
-    assert known[0] == b""
-    assert len(set(known[1:])) == 1
     client.enroll(person(2), "Two")
     assert client.identify(person(2)).label == "Two"
     assert client.list() == {"One": 1, "Two": 1}
     assert client.forget("One") == 1
     assert client.list() == {"Two": 1}
+    asked = [(name, request.since) for name, request in gateway.calls if name in ("Identify", "Roster")]
+    fetched = [since for name, since in asked if name == "Roster"]
+    assert [since for name, since in asked if name == "Identify"] == [0, 1, 1]
+    assert fetched == ([0, 2, 2, 2] if encloses else [0, 1, 1, 2, 2, 2])
+
+
+def test_a_roster_that_changed_by_more_than_a_page_is_fetched(
+    gateway: FakeGateway, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.enroll(person(1), "One")
+    client.list()
+    monkeypatch.setattr(listing, "ENTRIES", 2)
+    client.enroll_many([(person(i), f"more {i}") for i in (2, 3, 4)])
+    gateway.calls.clear()
+    assert client.identify(person(4)).label == "more 4"
+    assert gateway.names() == ["Identify", "Roster"]
+
+
+@pytest.mark.parametrize("kind", ["unsigned", "stale", "other"])
+def test_what_comes_with_an_answer_is_believed_no_more_than_what_is_fetched(
+    gateway: FakeGateway, client: Client, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    client.enroll(person(1), "One")
+    client.list()
+    stale = gateway.changes(1)
+    client.enroll(person(2), "Two")
+    changes = gateway.changes
+    wrong = {
+        "unsigned": lambda since: dataclasses.replace(changes(since), signature=bytes(64)),
+        "stale": lambda since: stale,
+        "other": lambda since: dataclasses.replace(changes(since), entries=[]),
+    }[kind]
+    monkeypatch.setattr(gateway, "changes", wrong)
+    with pytest.raises(DeviatingServer):
+        client.identify(person(2))
+
+
+def test_an_answer_that_names_no_entry(gateway: FakeGateway, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever changes a share without knowing the answer hits no handle."""
+    client.enroll(person(1), "One")
+    answer = gateway._answer
+
+    def changed(query: pb.Query, handles: list[int]) -> pb.AnswerReply:
+        reply = answer(query, handles)
+        return pb.AnswerReply(share=bytes([reply.share[0] ^ 1]) + reply.share[1:], sealed=reply.sealed)
+
+    monkeypatch.setattr(gateway, "_answer", changed)
+    for probe in (person(1), person(4)):
+        with pytest.raises(DeviatingServer, match="names an entry that is not there"):
+            client.identify(probe)
+    with pytest.raises(DeviatingServer):
+        client.verify(person(1), "One")
+
+
+def test_an_answer_to_verify_that_names_another_entry(
+    gateway: FakeGateway, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.enroll(person(1), "One")
+    client.enroll(person(2), "Two")
+    answer = gateway._answer
+    monkeypatch.setattr(gateway, "_answer", lambda query, _: answer(query, list(gateway.entries)))
+    assert client.verify(person(1), "One").match
+    with pytest.raises(DeviatingServer):
+        client.verify(person(2), "One")
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_an_entry_that_is_erased_meanwhile_is_nobody(
+    gateway: FakeGateway, client: Client, monkeypatch: pytest.MonkeyPatch, fetched: bool
+) -> None:
+    handle = client.enroll(person(1), "One")
+    client.enroll(person(2), "Two")
+    if fetched:
+        client.list()
+    answer = gateway._answer
+
+    def answered(query: pb.Query, handles: list[int]) -> pb.AnswerReply:
+        reply = answer(query, handles)
+        gateway.erase([handle])
+        return reply
+
+    monkeypatch.setattr(gateway, "_answer", answered)
+    assert client.identify(person(1)) == session_module.Decision(False)
+    assert client.identify(person(2)).label == "Two"
