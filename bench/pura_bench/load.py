@@ -13,7 +13,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +99,17 @@ class Crowd:
         self._ready = threading.Barrier(count + 1)
         self.tallied = Tallied()
 
-    def run(self, seconds: float, servers: Sequence[Server]) -> Tallied:
-        """Ask for so long; what was begun then is waited for."""
+    def run(
+        self, seconds: float, servers: Sequence[Server], *, enough: Callable[[Tallied], bool] = lambda _: True
+    ) -> Tallied:
+        """Ask for so long, and longer until there is `enough`; what was begun then is waited for."""
         threads = [threading.Thread(target=self._client, args=(i,)) for i in range(len(self._credentials))]
         for thread in threads:
             thread.start()
         self._ready.wait()
         began = time.monotonic()
         one, two = (server.pid for server in servers)
-        while time.monotonic() - began < seconds:
+        while time.monotonic() - began < seconds or not enough(self.tallied):
             self.tallied.memory.append((resident_bytes(one), resident_bytes(two)))
             time.sleep(_LOOK_S)
         self._stop.set()

@@ -16,9 +16,9 @@ from pura.errors import NotReady, PeerUnavailable, PuraError
 from pura_client.config import load
 from pura_client.session import connect
 
-STOP_S = 30.0
+STOP_S = 90.0
 _LOG_LINES = 5
-_LOOK_S = 2.0
+_LOOK_S = 10.0
 
 
 def server_command(*args: str) -> list[str]:
@@ -67,7 +67,7 @@ class Server:
         return None if self._process is None else self._process.poll()
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Signal it and wait; its exit status. One that does not stop in 30 s is killed."""
+        """Signal it and wait; its exit status. One that does not stop in `STOP_S` is killed."""
         if self._process is None:
             return 0
         if self._process.poll() is None:

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import httpx
 from server_pair import Deployment, deploy
+from waiting import PATIENCE_S
 
 from pura.face.spec import MIRRORED
 from pura.ids import Engine
 from pura_client.processes import free_ports
 from pura_server.deploy import THRESHOLDS
-
-OPEN_S = 60.0
 
 
 @dataclasses.dataclass
@@ -48,11 +47,11 @@ def desk(made: Deployment, *args: str, verify: ssl.SSLContext | bool = True) -> 
     )
     try:
         url = _opened(process)
-        with httpx.Client(base_url=url, timeout=120, verify=verify, trust_env=False) as http:
+        with httpx.Client(base_url=url, timeout=PATIENCE_S, verify=verify, trust_env=False) as http:
             yield Desk(url, made, http)
     finally:
         process.terminate()
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
 
 
@@ -62,7 +61,7 @@ def _opened(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     stdout = process.stdout
     threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
-    line = lines.get(timeout=OPEN_S)
+    line = lines.get(timeout=PATIENCE_S)
     prefix = "the desk is open: "
     assert line.startswith(prefix), line
     return line.removeprefix(prefix).strip().rstrip("/")

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import grpc
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from waiting import PATIENCE_S
 
 from pura.crypto.encoding import distance2, quantise
 from pura.crypto.keys import load_public
@@ -33,13 +35,29 @@ from pura_server.config import load
 from pura_server.deploy import Hosts, make
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-READY_S = 60.0
 LABELS = ("Ada Lovelace", "Grace Hopper", "Alan Turing", "Katherine Johnson")
 
 Embedding = NDArray[np.float32]
 
 
 ENGINES = [pytest.param(Engine.PUBLISHED, id="published"), pytest.param(Engine.PREPARED, id="prepared")]
+
+
+@dataclasses.dataclass(frozen=True)
+class Meter:
+    """A server's metrics."""
+
+    url: str
+
+    def text(self) -> str:
+        """The whole page."""
+        with urllib.request.urlopen(self.url, timeout=PATIENCE_S) as page:
+            return str(page.read(), "utf-8")
+
+    def __call__(self, sample: str) -> float:
+        """The value of a sample; 0 of what was never counted."""
+        lines = (line.rpartition(" ") for line in self.text().splitlines())
+        return sum(float(number) for name, _, number in lines if name == sample)
 
 
 @dataclasses.dataclass
@@ -68,7 +86,7 @@ class Deployment:
         self.wait()
 
     def wait(self) -> None:
-        wait_ready(self.servers, self.client_toml, READY_S)
+        wait_ready(self.servers, self.client_toml, PATIENCE_S)
 
     def stop(self) -> list[int]:
         return [server.stop() for server in self.servers]
@@ -91,8 +109,14 @@ class Deployment:
         path.write_text(change(path.read_text()))
 
     def log(self, server: Server) -> list[dict[str, object]]:
-        """A server's log. Every line is JSON."""
-        return [json.loads(line) for line in server.log.read_text().splitlines()]
+        """A server's log, as far as its lines are whole. Every one is JSON."""
+        return [json.loads(line) for line in server.log.read_text().rpartition("\n")[0].splitlines()]
+
+    def measured(self, name: str) -> Meter:
+        """Have s1 or s2, which is not started yet, tell its metrics."""
+        (port,) = free_ports(1)
+        self.edit(name, lambda text: text + f'[metrics]\nlisten = "127.0.0.1:{port}"\n')
+        return Meter(f"http://127.0.0.1:{port}/metrics")
 
     # --- embeddings -----------------------------------------------------------------------------
 
@@ -185,6 +209,8 @@ def deploy(
     made = Deployment(folder, engine, threshold)
     for name in ("s1", "s2"):
         made.edit(name, lambda text: text + '[workers]\ncount = 1\n[log]\nlevel = "debug"\n' + extra)
+    patient = re.sub("(?m)^deadline_s = .*$", f"deadline_s = {PATIENCE_S}", made.client_toml.read_text())
+    made.client_toml.write_text(patient)
     DEPLOYMENTS.append(made)
     return made
 
@@ -192,7 +218,11 @@ def deploy(
 def server_cli(*args: object) -> subprocess.CompletedProcess[str]:
     """`pura-server ARGS`, to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "pura_server", *map(str, args)], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "pura_server", *map(str, args)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
     )
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from pathlib import Path
 
 import grpc
 import pytest
 from certs import DAY, issue_between
-from server_pair import READY_S, Deployment, server_cli
+from server_pair import Deployment, server_cli
+from waiting import PATIENCE_S, until
 
 from pura.errors import NotAuthorised, PeerRefused, PeerUnavailable, PuraError
 from pura.params import PROTOCOL_VERSION
@@ -127,13 +127,8 @@ def test_a_certificate_that_may_not_come_in(plain_running: Deployment, how: str,
 
 def lines_about(made: Deployment, cert: bytes) -> list[dict[str, object]]:
     """What S1's log says of a certificate, as soon as it says something: no call waits for its line."""
-    ends = time.monotonic() + READY_S
-    while not (
-        found := [row for row in made.log(made.s1) if row.get("certificate") == fingerprint(cert)[:SHOWN_DIGITS]]
-    ):
-        assert time.monotonic() < ends
-        time.sleep(0.05)
-    return found
+    shown = fingerprint(cert)[:SHOWN_DIGITS]
+    return until(lambda: [row for row in made.log(made.s1) if row.get("certificate") == shown])
 
 
 def test_a_client_that_is_revoked_loses_its_connections(plain_running: Deployment) -> None:
@@ -214,10 +209,7 @@ def test_a_peer_with_the_wrong_certificate(plain: Deployment, wrong: str) -> Non
     (plain.folder / wrong / f"{wrong}.key").write_bytes(impostor.key)
     for server in reversed(plain.servers):
         server.start()
-    ends = time.monotonic() + READY_S
-    while not (told := [row for row in plain.log(plain.s1) if row.get("code") == "peer_refused"]):
-        assert time.monotonic() < ends
-        time.sleep(0.1)
+    told = until(lambda: [row for row in plain.log(plain.s1) if row.get("code") == "peer_refused"])
     word = "accept" if wrong == "s1" else "pinned"
     assert all(word in str(row["message"]) for row in told)
     (person,) = plain.people(1, 1)
@@ -267,9 +259,7 @@ def test_two_servers_without_tls(plain: Deployment) -> None:
         for server in plain.servers
     ]
     try:
-        ends = time.monotonic() + READY_S
-        while server_cli("health", "--config", plain.s1.config, "--insecure").returncode:
-            assert time.monotonic() < ends
+        until(lambda: server_cli("health", "--config", plain.s1.config, "--insecure").returncode == 0)
         with connect(plain.client_toml, insecure=True) as client:
             client.enroll(person, "Ada Lovelace")
             assert client.identify(person).label == "Ada Lovelace"
@@ -278,7 +268,7 @@ def test_two_servers_without_tls(plain: Deployment) -> None:
     finally:
         for process in started:
             process.terminate()
-        assert [process.wait(30) for process in started] == [0, 0]
+        assert [process.wait(PATIENCE_S) for process in started] == [0, 0]
 
 
 def test_two_servers_without_tls_on_loopback_only(plain: Deployment, tmp_path: Path) -> None:

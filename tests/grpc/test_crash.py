@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 
 import grpc
 import pytest
 from server_pair import Deployment
+from waiting import PATIENCE_S, until
 
 from pura.crypto.rng import SystemRng
 from pura.errors import NotReady, PeerUnavailable, StaleEpoch
@@ -24,7 +24,6 @@ from pura_client.processes import Server
 
 ENROLMENTS = 20
 KILL_AFTER = 7
-PATIENCE_S = 60.0
 
 
 def enrol_all(made: Deployment, items: list[engines.Draft], confirmed: dict[bytes, int], some: threading.Event) -> None:
@@ -37,8 +36,7 @@ def enrol_all(made: Deployment, items: list[engines.Draft], confirmed: dict[byte
 
 
 def insist(made: Deployment, stub: GatewayStub, item: engines.Draft) -> int:
-    ends = time.monotonic() + PATIENCE_S
-    while True:
+    def sent() -> pb.EnrollOutcome | None:
         try:
             epoch = Epoch(stub.Info(pb.InfoRequest(), timeout=30, wait_for_ready=True).epoch)
             proven = item.proven(epoch, SystemRng())
@@ -47,17 +45,20 @@ def insist(made: Deployment, stub: GatewayStub, item: engines.Draft) -> int:
             (outcome,) = stub.Enroll(request, timeout=30, wait_for_ready=True).outcomes
         except grpc.RpcError as error:
             assert isinstance(typed(error), PeerUnavailable | NotReady | StaleEpoch)  # noqa: PT017 - and otherwise again
-            assert time.monotonic() < ends
-            time.sleep(0.1)
-        else:
-            assert outcome.error_code == ""
-            return outcome.handle
+            return None
+        return outcome
+
+    outcome = until(sent)
+    assert outcome is not None
+    assert outcome.error_code == ""
+    return outcome.handle
 
 
 @pytest.mark.parametrize("victim", ["s1", "s2"])
 def test_a_server_killed_in_the_middle(deployment: Deployment, victim: str) -> None:
     people = deployment.people(ENROLMENTS, 20)
     items = [deployment.draft(person) for person in people]
+    value = deployment.measured("s1")
     deployment.start()
     server: Server = getattr(deployment, victim)
 
@@ -78,17 +79,19 @@ def test_a_server_killed_in_the_middle(deployment: Deployment, victim: str) -> N
     pid = deployment.s2.pid
     failed: list[Exception] = []
 
+    query = deployment.question(people[3]).query
+
     def ask() -> None:
         try:
             with deployment.stub() as stub:
-                stub.Identify(pb.IdentifyRequest(query=deployment.question(people[3]).query), timeout=30)
+                stub.Identify(pb.IdentifyRequest(query=query), timeout=PATIENCE_S)
         except grpc.RpcError as error:
             failed.append(typed(error))
 
     os.kill(pid, signal.SIGSTOP)
     question = threading.Thread(target=ask)
     question.start()
-    time.sleep(0.5)
+    until(lambda: value('pura_open_operations{kind="question"}') == 1)
     server.stop(signal.SIGKILL)
     if victim == "s1":
         os.kill(pid, signal.SIGCONT)

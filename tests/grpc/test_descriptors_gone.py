@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import pytest
 from descriptors import none_left_for
-from server_pair import LABELS, READY_S, Deployment, server_cli
+from server_pair import LABELS, Deployment, server_cli
+from waiting import PATIENCE_S
 
 from pura.errors import BadDataFolder, Overloaded, PuraError
 from pura.wire._pb import pura_pb2 as pb
@@ -46,9 +47,9 @@ def test_an_enrolment(deployment: Deployment, victim: str) -> None:
         client.enroll(people[0], LABELS[0])
         assert client.identify(people[0]).label == LABELS[0]
         request = deployment.request(deployment.enrolment(people[1]))
-        assert code_of(lambda: stub.Status(pb.StatusRequest(), timeout=READY_S)) == "ok"
+        assert code_of(lambda: stub.Status(pb.StatusRequest(), timeout=PATIENCE_S)) == "ok"
         with none_left_for(getattr(deployment, victim).pid):
-            assert code_of(lambda: stub.Enroll(request, timeout=READY_S)) in ("ok", Overloaded.code)
+            assert code_of(lambda: stub.Enroll(request, timeout=PATIENCE_S)) in ("ok", Overloaded.code)
         deployment.wait()
         assert client.enroll(people[1], LABELS[1])
         for person, label in zip(people, LABELS, strict=False):
@@ -61,13 +62,13 @@ def test_the_list_of_clients(plain: Deployment) -> None:
     plain.start()
     listed = load(plain.s1.config).clients_file
     with plain.stub() as stub, ThreadPoolExecutor(1) as pool:
-        assert code_of(lambda: stub.Status(pb.StatusRequest(), timeout=READY_S)) == "ok"
+        assert code_of(lambda: stub.Status(pb.StatusRequest(), timeout=PATIENCE_S)) == "ok"
         os.utime(listed)
         with none_left_for(plain.s1.pid):
-            assert code_of(lambda: stub.Status(pb.StatusRequest(), timeout=READY_S)) == Overloaded.code
+            assert code_of(lambda: stub.Status(pb.StatusRequest(), timeout=PATIENCE_S)) == Overloaded.code
             late = pool.submit(plain.connect)
-            assert code_of(lambda: stub.Status(pb.StatusRequest(), timeout=READY_S)) == Overloaded.code
-        assert code_of(lambda: stub.Status(pb.StatusRequest(), timeout=READY_S)) == "ok"
+            assert code_of(lambda: stub.Status(pb.StatusRequest(), timeout=PATIENCE_S)) == Overloaded.code
+        assert code_of(lambda: stub.Status(pb.StatusRequest(), timeout=PATIENCE_S)) == "ok"
         with late.result() as client:  # whose connection had to wait
             assert client.status().peer_ready
     nothing_is_damaged(plain)

@@ -30,7 +30,7 @@ AXE_SHA512 = (
     "1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b73"
     "4f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5"
 )
-MS = 60_000
+MS = 300_000
 """For anything that the page waits for."""
 
 

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 from server_pair import Deployment, Embedding
+from waiting import PATIENCE_S
 
 from pura.errors import PeerUnavailable
 from pura.store.check import check_folder
@@ -18,7 +19,6 @@ from pura_client.session import Client, connect
 PEOPLE = 20
 KILL_AFTER = 6
 BATCH = 3
-PATIENCE_S = 120.0
 
 
 def small_batches(made: Deployment) -> None:

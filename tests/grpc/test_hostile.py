@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from server_pair import LABELS, Deployment, Embedding, deploy
+from waiting import PATIENCE_S
 
 from pura.ids import Engine
 from pura_bench.hostile.attacks import ATTACKS, Tally
@@ -28,7 +29,6 @@ from pura_client.session import Client
 from pura_server.config import load
 from pura_server.tls import SHOWN_DIGITS, fingerprint
 
-PATIENCE_S = 120.0
 MEMORY = 1.5
 
 BOUNDED = {

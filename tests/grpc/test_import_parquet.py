@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from server_pair import Deployment, deploy
+from waiting import PATIENCE_S
 
 from pura.ids import Engine
 
@@ -36,7 +37,7 @@ def test_interrupted_twice_and_enrolled_once(tmp_path: Path) -> None:
     try:
         _interrupted(made, file, ROWS // 10)
         _interrupted(made, file, ROWS // 2)
-        done = subprocess.run(_command(made, file), capture_output=True, text=True, check=True, timeout=250)
+        done = subprocess.run(_command(made, file), capture_output=True, text=True, check=True, timeout=PATIENCE_S)
         said = json.loads(done.stdout)
         assert said["left_out"] == []
         assert said["already"] >= ROWS // 2
@@ -64,7 +65,7 @@ def _interrupted(made: Deployment, file: Path, entries: int) -> None:
             assert running.poll() is None
             time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    said, _ = running.communicate(timeout=120)
+    said, _ = running.communicate(timeout=PATIENCE_S)
     assert running.returncode == 2
     assert json.loads(said)["error"] == "stopped"
     assert json.loads(said)["enrolled"] < ROWS

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+from waiting import PATIENCE_S
 from wires import wire
 
 from pura.crypto.keys import load_public
@@ -145,7 +146,7 @@ class Pair:
         await asyncio.to_thread(self.pool.shutdown)  # its parties end when the loop tells them
 
 
-async def until(what: Callable[[], bool], seconds: float = 10) -> None:
+async def until(what: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     ends = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < ends
@@ -176,7 +177,7 @@ async def ready(link: PeerLink) -> None:
 
 
 async def ask(link: PeerLink, party: Rounds[object], tally: Tally | None = None) -> object:
-    return await link.ask(party, tally or Tally(), 10)
+    return await link.ask(party, tally or Tally(), PATIENCE_S)
 
 
 async def test_a_conversation_and_its_last_word(pair: Pair) -> None:
@@ -357,8 +358,8 @@ async def test_a_change_that_fails_is_settled(pair: Pair) -> None:
     link = await pair.link()
     await ready(link)
     with pytest.raises(MaterialUsed):
-        await link.change(say(b"raise", b"x"), Tally(), 10)
-    assert await link.change(say(b"hello", b"y"), Tally(), 10) == [b"y"]  # after settling
+        await link.change(say(b"raise", b"x"), Tally(), PATIENCE_S)
+    assert await link.change(say(b"hello", b"y"), Tally(), PATIENCE_S) == [b"y"]  # after settling
     assert pair.settled == 2
     assert pair.peer.greetings == 1  # on the same connection
 
@@ -378,7 +379,7 @@ async def test_changes_come_one_at_a_time(pair: Pair) -> None:
         yield from receive(Word)
         inside.remove(number)
 
-    await asyncio.gather(*(link.change(change(i), Tally(), 10) for i in range(4)))
+    await asyncio.gather(*(link.change(change(i), Tally(), PATIENCE_S) for i in range(4)))
     assert most == 1
 
 
@@ -405,7 +406,7 @@ async def test_s2_drains_what_s1_has_begun(pair: Pair) -> None:
         yield from send(Word(b"hello"))
         yield from send(Word(b"1"))
         yield from receive(Word)
-        go_on.wait(10)
+        go_on.wait(PATIENCE_S)
         yield from send(Word(b"2"))
         return (yield from receive(Word)).text
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from manual import People, section
+from waiting import PATIENCE_S
 
 from pura.crypto import vault
 from pura.crypto.keys import load_public
@@ -93,7 +94,7 @@ class Asking:
     def until(self, count: int) -> None:
         """Go on when so many questions more have been answered."""
         for _ in range(count):
-            assert self._asked.acquire(timeout=60)
+            assert self._asked.acquire(timeout=PATIENCE_S)
 
 
 def face(seed: int) -> np.ndarray:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
 from server_pair import Deployment, Embedding, deploy, server_cli
+from waiting import PATIENCE_S, until
 
 from pura.crypto.encoding import quantise
 from pura.crypto.rng import SystemRng
@@ -76,15 +77,16 @@ def codes(made: Deployment, author: engines.Author, person: Embedding, handle: H
             ("erase", stub.Forget, lambda: engines.erasure(author, [handle], epoch, RNG)),
             ("enrol", stub.Enroll, enrolment),
         ):
-            for _ in range(100):  # while the servers settle, as a client does
+
+            def settled(name: str = name, call: Any = call, request: Any = request) -> bool:
                 try:
-                    reply = call(request(), timeout=60)
+                    reply = call(request(), timeout=PATIENCE_S)
                     out[name] = reply.outcomes[0].error_code if name == "enrol" else ""
                 except grpc.RpcError as error:
                     out[name] = typed(error).code
-                if out[name] not in ("peer_unavailable", "not_ready", "overloaded"):
-                    break
-                time.sleep(0.1)
+                return out[name] not in ("peer_unavailable", "not_ready", "overloaded")
+
+            until(settled)  # as a client does
     return out
 
 

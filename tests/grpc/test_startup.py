@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from server_pair import Deployment, server_cli
+from waiting import until
 from wires import wire
 
 from pura.errors import NotReady, ParameterMismatch, PeerUnavailable
@@ -147,9 +147,7 @@ def test_two_servers_that_do_not_agree(plain: Deployment) -> None:
     plain.s2.config.write_text(good)
     plain.s2.start()
     plain.wait()
-    ends = time.monotonic() + 10
-    while server_cli("health", "--config", plain.s1.config).stdout != "SERVING\n":
-        assert time.monotonic() < ends
+    until(lambda: server_cli("health", "--config", plain.s1.config).stdout == "SERVING\n")
     assert server_cli("health", "--config", plain.s2.config).stdout == "SERVING\n"
     with plain.connect() as client:
         assert not client.identify(person).match

@@ -5,49 +5,55 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 
 import grpc
 import pytest
 from server_pair import LABELS, Deployment
+from waiting import PATIENCE_S, until
 
 from pura.errors import NotReady, PeerUnavailable
 from pura.wire._pb import pura_pb2 as pb
 from pura_client.gateway import typed
 
+ASKED = 'pura_open_operations{kind="question"}'
+
 
 def test_a_question_in_progress_is_answered_before_s1_stops(plain: Deployment) -> None:
     people = plain.people(12, 5)
+    value = plain.measured("s1")
     plain.start()
     with plain.stub() as stub:
         enrolments = [plain.enrolment(person) for person in people]
-        stub.Enroll(plain.request(*enrolments), timeout=60)
+        stub.Enroll(plain.request(*enrolments), timeout=PATIENCE_S)
     answers: list[int] = []
+
+    question = plain.question(people[4])
 
     def ask() -> None:
         with plain.stub() as stub:
-            question = plain.question(people[4])
-            answers.extend(question.open(stub.Identify(pb.IdentifyRequest(query=question.query), timeout=60)).handles)
+            reply = stub.Identify(pb.IdentifyRequest(query=question.query), timeout=PATIENCE_S)
+            answers.extend(question.open(reply).handles)
 
     asking = threading.Thread(target=ask)
     begun = len([row for row in plain.log(plain.s2) if row.get("method") == "Session"])
+    os.kill(plain.s2.pid, signal.SIGSTOP)  # until S1 has been told to stop, the question cannot end
     asking.start()
-    time.sleep(0.3)
+    until(lambda: value(ASKED) == 1)
     late: list[str] = []
 
     def ask_late() -> None:
         with plain.stub() as stub:
             try:
-                stub.Status(pb.StatusRequest(), timeout=10)
+                stub.Status(pb.StatusRequest(), timeout=PATIENCE_S)
             except grpc.RpcError as error:
                 late.append(typed(error).code)
 
     os.kill(plain.s1.pid, signal.SIGTERM)
-    time.sleep(0.05)
-    if asking.is_alive():
-        ask_late()
-        assert late in ([NotReady.code], [PeerUnavailable.code])
-    asking.join(60)
+    until(lambda: any(row["event"] == "stopping" for row in plain.log(plain.s1)))
+    ask_late()
+    assert late in ([NotReady.code], [PeerUnavailable.code])
+    os.kill(plain.s2.pid, signal.SIGCONT)
+    asking.join(PATIENCE_S)
     assert plain.s1.stop() == 0
     assert len(answers) == 1
     rows = plain.log(plain.s1)
@@ -60,6 +66,7 @@ def test_a_question_in_progress_is_answered_before_s1_stops(plain: Deployment) -
 
 def test_s2_stops_and_comes_back_and_a_client_goes_away(deployment: Deployment) -> None:
     people = deployment.people(4, 6)
+    value = deployment.measured("s1")
     deployment.start()
     with deployment.connect() as client:
         for person, label in zip(people, LABELS, strict=True):
@@ -72,13 +79,18 @@ def test_s2_stops_and_comes_back_and_a_client_goes_away(deployment: Deployment) 
         deployment.wait()
         assert client.identify(people[1]).label == LABELS[1]
     # a question whose client gives up while S2 is silent: dropped by both
+    asked = pb.IdentifyRequest(query=deployment.question(people[2]).query)
     os.kill(deployment.s2.pid, signal.SIGSTOP)
     with deployment.stub() as stub:
-        going = stub.Identify.future(pb.IdentifyRequest(query=deployment.question(people[2]).query), timeout=60)
-        time.sleep(0.5)
+        cancelled = 'pura_calls_total{code="cancelled",method="Identify"}'
+        before = value(cancelled)
+        going = stub.Identify.future(asked, timeout=PATIENCE_S)
+        until(lambda: value(ASKED) == 1)
         going.cancel()
+        until(lambda: value(cancelled) == before + 1)
         os.kill(deployment.s2.pid, signal.SIGCONT)
         question = deployment.question(people[3])
-        assert len(question.open(stub.Identify(pb.IdentifyRequest(query=question.query), timeout=60)).handles) == 1
+        assert (
+            len(question.open(stub.Identify(pb.IdentifyRequest(query=question.query), timeout=PATIENCE_S)).handles) == 1
+        )
     assert deployment.stop() == [0, 0]
-    assert [row.get("code") for row in deployment.log(deployment.s1)].count("cancelled") == 1

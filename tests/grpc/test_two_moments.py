@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import time
 
 import pytest
-from server_pair import LABELS, READY_S, Deployment, server_cli
+from server_pair import LABELS, Deployment, server_cli
+from waiting import until
 
 from pura.errors import BadDataFolder
 from pura.ids import Engine
@@ -39,15 +39,11 @@ def test_one_server_restored(deployment: Deployment, restored: str) -> None:
 
     for server in reversed(deployment.servers):
         server.start()
-    with deployment.connect(deadline_s=READY_S) as client, pytest.raises(BadDataFolder, match=CAUSE):
+    with deployment.connect() as client, pytest.raises(BadDataFolder, match=CAUSE):
         client.identify(people[0])
     for server in deployment.servers:
-        ends = time.monotonic() + READY_S
-        while not [row for row in deployment.log(server) if CAUSE in str(row.get("message"))]:
-            assert time.monotonic() < ends
-            time.sleep(0.05)
-        while server_cli("health", "--config", server.config).stdout != "NOT_SERVING\n":
-            assert time.monotonic() < ends
+        until(lambda server=server: [row for row in deployment.log(server) if CAUSE in str(row.get("message"))])
+        until(lambda server=server: server_cli("health", "--config", server.config).stdout == "NOT_SERVING\n")
     since = [row["event"] for row in deployment.log(deployment.s2)]
     assert "peer ready" not in since[since.index("peer differs") :]
     assert deployment.stop() == [0, 0]

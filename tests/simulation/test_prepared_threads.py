@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from faults import deal_base_ots
 from pair import Pair
+from waiting import PATIENCE_S
 
 from pura.errors import NotReady, PeerUnavailable, PuraError
 from pura.rounds import Done, advance
@@ -34,7 +35,7 @@ class Wire:
         self.other.inbox.put(body)
 
     def receive(self) -> bytes:
-        got = self.inbox.get(timeout=60)
+        got = self.inbox.get(timeout=PATIENCE_S)
         if isinstance(got, PuraError):
             raise got
         return got
@@ -70,7 +71,7 @@ def play(pair: Pair, pool: ThreadPoolExecutor, party: Any) -> Any:
         two.inbox.put(PeerUnavailable())
         raise
     finally:
-        end.result(60)
+        end.result(PATIENCE_S)
 
 
 @pytest.mark.timeout(120)
@@ -122,10 +123,10 @@ def test_questions_are_right_while_the_gallery_changes(tmp_path: Path, monkeypat
         everybody = [threads.submit(change), *(threads.submit(ask, seed) for seed in range(ASKERS))]
         try:
             for each in everybody:
-                each.result(100)
+                each.result(PATIENCE_S)
         finally:
             stop.set()
-        background.result(60)
+        background.result(PATIENCE_S)
     assert wrong == []
     assert len(retries) <= CHANGES
     assert pair.s1._pictures.latest().digest == pair.s2._pictures.latest().digest

@@ -6,6 +6,7 @@ import queue
 import threading
 
 import pytest
+from waiting import PATIENCE_S
 
 from pura.errors import MalformedMessage, PeerUnavailable, ProtocolError
 from pura.messages import Message, message
@@ -92,7 +93,7 @@ class Pipe:
         self.out.put(body)
 
     def receive(self) -> bytes:
-        return self.back.get(timeout=10)
+        return self.back.get(timeout=PATIENCE_S)
 
 
 def test_driving_over_a_channel() -> None:

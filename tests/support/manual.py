@@ -16,6 +16,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from waiting import PATIENCE_S
+
 MANUAL = Path(__file__).parents[2] / "docs" / "operations.md"
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _RUN, _HAND = re.compile(r"(\w+)\$ (.*)"), re.compile(r"(\w+) -> (\w+): (.*)")
@@ -58,7 +60,7 @@ class People:
     def close(self) -> None:
         """Everybody goes home."""
         self.stop()
-        self._terminal.communicate(timeout=60)
+        self._terminal.communicate(timeout=PATIENCE_S)
 
     def folder(self, who: str) -> Path:
         """Where somebody works."""
@@ -105,7 +107,7 @@ class People:
         found = [self.servers.pop(name) for name in who or list(self.servers)]
         for process in found:
             process.terminate()
-        return [process.wait(60) for process in found]
+        return [process.wait(PATIENCE_S) for process in found]
 
     def code(self, command: str) -> str:
         """The code that a command printed last."""

@@ -19,7 +19,7 @@ import time
 from pura_client import cli as client
 from pura_server import cli as server
 
-_COMMAND_S = 120.0
+_COMMAND_S = 300.0
 _PROGRAMS = {"pura": client.main, "pura-server": server.main}
 
 

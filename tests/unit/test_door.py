@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 from certs import DAY, issue_between
 from prometheus_client import generate_latest
+from waiting import PATIENCE_S
 
 from pura.errors import BadConfig, NotAuthorised
 from pura.ids import ClientId
@@ -263,7 +264,7 @@ async def code_of(call: Any) -> grpc.StatusCode:
 
 
 async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not what():
             await asyncio.sleep(0.005)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import PATIENCE_S
 
 from pura.errors import PeerRefused, PeerUnavailable, ProtocolError, PuraError, UnknownEntry
 from pura.messages import Message, message
@@ -196,7 +197,7 @@ def test_strangers_take_no_part_in_sessions(files: Files, door: moves.Door) -> N
         for one in crowd:
             poll.register(one, select.POLLIN)
         turned_away: set[int] = set()
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + PATIENCE_S
         while len(turned_away) < len(crowd) - HANDSHAKES:
             assert time.monotonic() < ends
             turned_away |= {fd for fd, _ in poll.poll(100)}

@@ -7,11 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import until
 
 from pura.errors import BadConfig, OutOfRange, Overloaded
 from pura.protocols.parallel import Workers
@@ -83,10 +83,7 @@ time.sleep(60)
         assert len(workers) == 3
         assert all(alive(pid) for pid in workers)
         server.kill()
-    deadline = time.monotonic() + 30
-    while any(alive(pid) for pid in workers) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(alive(pid) for pid in workers)
+    until(lambda: not any(alive(pid) for pid in workers))
 
 
 def alive(pid: int) -> bool:

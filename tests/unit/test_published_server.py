@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import until
 
 from pura.crypto.encoding import Template, distance2
 from pura.crypto.keys import load_public, load_share
@@ -240,9 +240,7 @@ def test_refilling(s1: PublishedGateway, s2: PublishedPeer) -> None:
     while (party := s1.refill()) is not None:
         run_pair(party, s2_idle())
     assert s1.levels() == {"entries": 0, "zeros": 5, "smul_tuples": 3}
-    deadline = time.monotonic() + 30
-    while s2.levels()["zeros"] < 4 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: s2.levels()["zeros"] >= 4)
     assert s2.levels() == {"zeros": 4, "smul_tuples": 0}
 
 
