@@ -67,7 +67,6 @@ def connected(command: Callable[_P, None]) -> Callable[_P, None]:
 
     @click.option(
         "--collection",
-        envvar=client_config.COLLECTION_ENV,
         help=f"One of several collections: CONFIG/NAME/client.toml; also by ${client_config.COLLECTION_ENV}.",
     )
     @click.option("--insecure", is_flag=True, help="No TLS; for a server on this machine only.")
@@ -75,8 +74,7 @@ def connected(command: Callable[_P, None]) -> Callable[_P, None]:
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> None:
         chosen, config = kwargs.pop("collection"), kwargs["config"]
         assert isinstance(config, Path)
-        if chosen is not None or config.is_dir():
-            kwargs["config"] = client_config.of_collection(config, None if chosen is None else str(chosen))
+        kwargs["config"] = client_config.file_of(config, None if chosen is None else str(chosen))
         command(*args, **kwargs)
 
     return answers(config_option(wrapped))

@@ -177,7 +177,16 @@ class ClientConfig(BaseModel):
         return self.label_keys()[0]
 
 
-def of_collection(folder: Path, name: str | None) -> Path:
+def file_of(path: str | os.PathLike[str] | None = None, collection: str | None = None) -> Path:
+    """The `client.toml`: the path given, else $PURA_CLIENT, else ./client.toml; in a folder of several collections that
+    of `collection`, else of $PURA_COLLECTION. Raises `BadConfig`."""
+    file = Path(path or os.environ.get(ENV) or DEFAULT_PATH)
+    if collection is not None or file.is_dir():
+        return _of_collection(file, collection or os.environ.get(COLLECTION_ENV))
+    return file
+
+
+def _of_collection(folder: Path, name: str | None) -> Path:
     """The `client.toml` of one of several collections: FOLDER/NAME/client.toml. Raises `BadConfig` that names them."""
     there = sorted(path.parent.name for path in folder.glob(f"*/{DEFAULT_PATH}"))
     if name is None or name not in there:
@@ -188,11 +197,8 @@ def of_collection(folder: Path, name: str | None) -> Path:
 
 
 def load(path: str | os.PathLike[str] | None = None, collection: str | None = None) -> ClientConfig:
-    """Read a `client.toml`: the path given, else $PURA_CLIENT, else ./client.toml; in a folder of several collections
-    that of `collection`, else of $PURA_COLLECTION. Raises `BadConfig`."""
-    file = Path(path or os.environ.get(ENV) or DEFAULT_PATH)
-    if collection is not None or file.is_dir():
-        file = of_collection(file, collection or os.environ.get(COLLECTION_ENV))
+    """Read a `client.toml`, which `file_of` finds. Raises `BadConfig`."""
+    file = file_of(path, collection)
     body = settings.read(file, f"; name it with --config or ${ENV}")
     body.setdefault("state", file.with_suffix(".state").name)
     for name in ("public_key", "label_key_file", "ca", "cert", "key", "state"):

@@ -447,7 +447,7 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
         if self._clients is None:
             record = INSECURE_CLIENT
         else:
-            shown = caller(call.context)
+            shown = caller()
             try:
                 record = self._clients.find(shown, may)
             except NotAuthorised:
@@ -458,7 +458,7 @@ class GatewayService(pura_pb2_grpc.GatewayServicer):
 
     def _certificate(self, call: Call) -> bytes:
         """SHA-256 of the certificate that the caller showed; zeros where there is none."""
-        return NO_CERTIFICATE if self._clients is None else bytes.fromhex(caller(call.context))
+        return NO_CERTIFICATE if self._clients is None else bytes.fromhex(caller())
 
     def _check_key(self, key_id: bytes) -> None:
         if key_id != self._params.key_id:

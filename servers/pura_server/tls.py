@@ -11,7 +11,7 @@ import ssl
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import grpc
 import grpc.aio
@@ -202,7 +202,7 @@ def name_in(path: Path) -> str:
     return names_in(path)[-1]
 
 
-def caller(context: grpc.aio.ServicerContext[Any, Any]) -> Fingerprint:
+def caller() -> Fingerprint:
     """The fingerprint of the certificate that a caller showed. Raises `NotAuthorised`."""
     shown = SHOWN.get()
     if shown is None:

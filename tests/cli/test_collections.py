@@ -50,8 +50,13 @@ def test_a_client_chooses_by_name(made: Path, monkeypatch: pytest.MonkeyPatch) -
     found = {name: client_config.load(made / "mine", name) for name in NAMES}
     assert len({config.server for config in found.values()}) == 2
     monkeypatch.setenv(client_config.COLLECTION_ENV, "staff")
+    asked: list[Path] = []
+    monkeypatch.setattr(cli, "connect", lambda config, **_: asked.append(config))
     assert client_config.load(made / "mine") == found["staff"]
-    assert client_config.load(made / "mine" / "visitors" / "client.toml") == found["visitors"]
+    for file, name in ((made / "mine", "staff"), (made / "mine" / "visitors" / "client.toml", "visitors")):
+        assert client_config.load(file) == found[name]
+        CliRunner().invoke(cli.cli, ["list", "--config", str(file)])
+        assert asked.pop() == made / "mine" / name / "client.toml"
 
 
 def test_who_does_not_choose_is_told_what_there_is(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

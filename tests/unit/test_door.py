@@ -181,7 +181,7 @@ class Service(pura_pb2_grpc.GatewayServicer):
         from pura_server.tls import caller
 
         await self.hold.wait()
-        return pb.InfoReply(embedder=caller(context))
+        return pb.InfoReply(embedder=caller())
 
     async def Forget(self, request: pb.ForgetRequest, context: Any) -> pb.ForgetReply:
         self.heard.append(request)
