@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import signal
 import socket
 import subprocess
@@ -18,6 +20,8 @@ from pura_client.session import connect
 
 STOP_S = 90.0
 _LOG_LINES = 5
+_LOWEST_PORT, _PORTS = 20_000, 12_000
+_numbers = itertools.count(os.getpid() * 97)
 _LOOK_S = 10.0
 
 
@@ -27,12 +31,20 @@ def server_command(*args: str) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports of this machine that nobody listens on, all different. Not those that a system gives to whoever asks for
+    any, which may be gone before a server is up; and no two processes look for them in the same place."""
+    found: list[int] = []
+    for number in itertools.islice(_numbers, _PORTS):
+        if len(found) == count:
+            break
+        port = _LOWEST_PORT + number % _PORTS
+        with contextlib.suppress(OSError), socket.socket() as each:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind(("127.0.0.1", port))
+            found.append(port)
+    if len(found) < count:
+        raise NotReady(f"there are no {count} free ports from {_LOWEST_PORT} to {_LOWEST_PORT + _PORTS - 1}")
+    return found
 
 
 class Server:

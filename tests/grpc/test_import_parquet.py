@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -50,22 +48,32 @@ def test_interrupted_twice_and_enrolled_once(tmp_path: Path) -> None:
         assert made.stop() == [0, 0]
 
 
-def _command(made: Deployment, file: Path) -> list[str]:
-    return [
-        *(sys.executable, "-c", "from pura_client.cli import main; main()"),
-        *("import", str(file), "--ready", "--json", "--config", str(made.client_toml)),
-    ]
+WHOLE = "from pura_client.cli import main; main()"
+STOPPED = """
+import os, signal
+from pura_client.gateway import Gateway
+enroll, enrolled = Gateway.enroll, 0
+def counted(self, request):
+    global enrolled
+    reply = enroll(self, request)
+    enrolled += len(reply.outcomes)
+    if enrolled >= {entries}:
+        os.kill(os.getpid(), signal.SIGINT)
+    return reply
+Gateway.enroll = counted
+"""
+
+
+def _command(made: Deployment, file: Path, program: str = WHOLE) -> list[str]:
+    config = str(made.client_toml)
+    return [sys.executable, "-c", program, "import", str(file), "--ready", "--json", "--config", config]
 
 
 def _interrupted(made: Deployment, file: Path, entries: int) -> None:
     """A run that is stopped by Ctrl-C once so many rows are enrolled."""
-    running = subprocess.Popen(_command(made, file), stdout=subprocess.PIPE, text=True)
-    with made.connect() as client:
-        while client.status().entries < entries:
-            assert running.poll() is None
-            time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    said, _ = running.communicate(timeout=PATIENCE_S)
-    assert running.returncode == 2
-    assert json.loads(said)["error"] == "stopped"
-    assert json.loads(said)["enrolled"] < ROWS
+    command = _command(made, file, STOPPED.format(entries=entries) + WHOLE)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert done.returncode == 2
+    said = json.loads(done.stdout)
+    assert said["error"] == "stopped"
+    assert said["enrolled"] < ROWS

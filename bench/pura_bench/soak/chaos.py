@@ -62,14 +62,15 @@ class Link:
                 return
             try:
                 far = socket.create_connection(self._far, 5.0)
+                for one in (near, far):
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             except OSError:
                 near.close()
                 continue
             far.settimeout(None)
             with self._lock:
                 self._open |= {near, far}
-            for one, other in ((near, far), (far, near)):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for one, other in ((near, far), (far, near)):  # which a cut may have closed by now
                 threading.Thread(target=self._carry, args=(one, other), name="carry", daemon=True).start()
 
     def _carry(self, source: socket.socket, sink: socket.socket) -> None:

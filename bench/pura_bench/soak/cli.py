@@ -103,7 +103,7 @@ def _run(
         threads.append(threading.Thread(target=_look, args=(servers, looks, stop)))
         for thread in threads:
             thread.start()
-        faults = Faults(servers, links, toml, seed)
+        faults = Faults(servers, links, toml, crowd.quiet, seed)
         ends = time.monotonic() + 60 * minutes
         try:
             while time.monotonic() < ends:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import enum
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,8 @@ class Crowd:
     def __init__(self, dimension: int, seed: int) -> None:
         self.counts = Counts()
         self._lock = threading.Lock()
+        self._turn = threading.Condition()
+        self._inside, self._quiet = 0, False
         self._people: list[Person] = []
         self._rng = np.random.default_rng(seed)
         self._dimension = dimension
@@ -83,21 +86,47 @@ class Crowd:
         mine: list[Person] = []
         client: Client | None = None
         while not stop.is_set():
-            began = time.monotonic()
-            try:
-                client = client or connect(config)
-                self._something(client, rng, mine, number)
-            except PuraError as error:
-                with self._lock:
-                    self.counts.errors[error.code] += 1
-                if client is None:
-                    stop.wait(1.0)
-            if time.monotonic() - began > config.deadline_s + PATIENCE_S:
-                with self._lock:
-                    self.counts.stuck += 1
+            with self._own_turn():
+                began = time.monotonic()
+                try:
+                    client = client or connect(config)
+                    self._something(client, rng, mine, number)
+                except PuraError as error:
+                    with self._lock:
+                        self.counts.errors[error.code] += 1
+                if time.monotonic() - began > config.deadline_s + PATIENCE_S:
+                    with self._lock:
+                        self.counts.stuck += 1
+            if client is None:
+                stop.wait(1.0)
             stop.wait(pause_s())
         if client is not None:
             client.close()
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """Nobody begins a call meanwhile, and those that were begun have ended."""
+        with self._turn:
+            self._quiet = True
+            self._turn.wait_for(lambda: self._inside == 0)
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._quiet = False
+                self._turn.notify_all()
+
+    @contextlib.contextmanager
+    def _own_turn(self) -> Iterator[None]:
+        with self._turn:
+            self._turn.wait_for(lambda: not self._quiet)
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._inside -= 1
+                self._turn.notify_all()
 
     def _something(self, client: Client, rng: np.random.Generator, mine: list[Person], number: int) -> None:
         for person in mine:

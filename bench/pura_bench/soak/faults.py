@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,21 @@ READY_S = 120.0
 class Faults:
     """What can happen to two servers and the link between them."""
 
-    def __init__(self, servers: Sequence[Server], links: Sequence[Link], client: Path, seed: int) -> None:
-        self._servers, self._links, self._client = tuple(servers), links, client
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        links: Sequence[Link],
+        client: Path,
+        quiet: Callable[[], AbstractContextManager[None]],
+        seed: int,
+    ) -> None:
+        """`quiet`: while nobody changes the gallery."""
+        self._servers, self._links, self._client, self._quiet = tuple(servers), links, client, quiet
         self._rng = np.random.default_rng(seed)
         self.done: list[dict[str, object]] = []
         self._kinds: list[Callable[[], str]] = [
             self._kill, self._kill, self._kill_both, self._stop, self._restart, self._cut, self._half_open,
-            self._late, self._slow, self._snapshot,
+            self._late, self._slow, self._snapshot, self._restore,
         ]  # fmt: skip
         self._began = time.monotonic()
 
@@ -95,6 +104,26 @@ class Faults:
         return self._mood(Mood.SLOW, 10.0)
 
     def _snapshot(self) -> str:
-        command = server_command("snapshot", "--config", str(self._servers[0].config))
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = _command("snapshot", self._servers[0])
         return "snapshot" if done.returncode == 0 else f"snapshot refused: {done.stderr.strip()[-120:]}"
+
+    def _restore(self) -> str:
+        """Both data folders lost, and made again from a snapshot since which nothing was confirmed."""
+        with self._quiet():
+            taken = _command("snapshot", self._servers[0])
+            if taken.returncode:
+                return f"snapshot refused: {taken.stderr.strip()[-120:]}"
+            name = taken.stdout.partition(":")[0]
+            for server in self._servers:
+                server.stop()
+            for server in self._servers:
+                folder = server.config.parent / "snapshots" / name
+                _command("restore", server, "--from", str(folder), "--replace").check_returncode()
+                server.start()
+            return f"both restored from {name}"
+
+
+def _command(name: str, server: Server, *more: str) -> subprocess.CompletedProcess[str]:
+    """`pura-server NAME --config ...`, to its end."""
+    command = server_command(name, "--config", str(server.config), *more)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
