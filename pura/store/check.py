@@ -102,7 +102,7 @@ def _untouched(database: Path) -> Iterator[sqlite3.Connection]:
     had_shared = shared.exists()
     # a log that a crash left has to be read too, and SQLite needs a file of its own for that
     mode = "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
-    with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?{mode}", uri=True)) as db:
+    with contextlib.closing(schema.read_only(database, mode)) as db:
         yield db
     if not had_shared:
         shared.unlink(missing_ok=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import sqlite3
 from pathlib import Path
 
 from pura.errors import BadDataFolder, WouldOverwrite
@@ -64,7 +63,7 @@ def install(copy: Path, folder: Path, identity: Identity) -> int:
     server, another key or other parameters; `BadDataFolder`, `DataFolderInUse`, `StorageFull`.
     """
     with typed_errors():
-        with contextlib.closing(sqlite3.connect(f"{copy.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        with contextlib.closing(schema.read_only(copy, "mode=ro")) as db:
             found = schema.read_identity(db)
             if found is None:
                 raise BadDataFolder("this is no copy of a data folder")

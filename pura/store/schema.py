@@ -149,6 +149,11 @@ def connect(database: Path) -> sqlite3.Connection:
     return db
 
 
+def read_only(database: Path, mode: str) -> sqlite3.Connection:
+    """A database that is not written to; `mode` is "mode=ro", or "immutable=1" where nobody else writes either."""
+    return sqlite3.connect(f"{database.absolute().as_uri()}?{mode}", uri=True)
+
+
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection, *, writes: bool = True) -> Iterator[None]:
     """All or nothing; and all that is read is of one moment."""

@@ -182,4 +182,4 @@ def _digest(path: Path) -> str:
 
 
 def _read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{(path / schema.DATABASE).resolve().as_uri()}?immutable=1", uri=True)
+    return schema.read_only(path / schema.DATABASE, "immutable=1")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
+import sqlite3
 import ssl
 import threading
 from collections.abc import Iterator
@@ -11,19 +13,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from manual import People, section
-from waiting import PATIENCE_S
+from manual import People, blocks, section
+from waiting import PATIENCE_S, until
 
 from pura.crypto import vault
 from pura.crypto.keys import load_public
-from pura.errors import NotAuthorised, PuraError, WrongKey
+from pura.errors import DeviatingServer, NotAuthorised, PuraError, WrongKey
 from pura.groups import Right
+from pura.ids import Party
 from pura_client import config as client_config
 from pura_client import labelkey
 from pura_client.processes import free_ports
 from pura_client.session import Client, connect
 from pura_server import config as server_config
 from pura_server import tls
+from pura_server.prepared.gallery import MASKING
 
 DIMENSION = 16
 MORE = {
@@ -32,6 +36,7 @@ MORE = {
     "group add clients --config s2/s2.toml": "--questions 1000000",
 }
 """What is said in addition: a small key, and clients that may ask as often as these tests do."""
+MANUALS_SNAPSHOT = "12-5b1f03aa"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,14 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
             command = command.replace(more, f"{more} {MORE[more]}")
         return command
 
-    made = People(tmp_path_factory.mktemp("manual"), change)
+    def named(command: str) -> str:
+        """The snapshot that was taken last instead of the manual's."""
+        if MANUALS_SNAPSHOT in command:
+            taken = [text for said, text in made.said if said.startswith("pura-server snapshot")]
+            command = command.replace(MANUALS_SNAPSHOT, taken[-1].partition(":")[0])
+        return change(command)
+
+    made = People(tmp_path_factory.mktemp("manual"), named)
     yield made
     made.close()
 
@@ -246,3 +258,62 @@ def test_the_keys_of_the_collection_and_of_the_labels_are_rotated(started: Peopl
     for who in ("s1", "s2"):
         assert vault.is_sealed((started.folder(who.upper()) / who / f"{who}.share").read_bytes())
         assert vault.is_sealed((started.folder(who.upper()) / who / f"{who}.masks").read_bytes())
+
+
+def test_both_servers_go_back_to_a_snapshot(started: People) -> None:
+    """What was enrolled since is gone, a client that has seen it refuses the older gallery until it is told."""
+    taking, going, telling = blocks("### Snapshots")
+    with session(started) as client:
+        if "Ada" not in client.list():
+            client.enroll(face(1), "Ada")
+        before = client.list()
+    started.follow(taking)
+    with session(started) as client:
+        client.enroll(face(5), "Barbara")
+        assert client.identify(face(5)).label == "Barbara"
+    started.follow(going)
+    with session(started) as client, pytest.raises(DeviatingServer, match=r"client\.state"):
+        client.identify(face(1))
+    started.follow(telling)
+    with session(started) as client:
+        assert client.list() == before
+        assert client.identify(face(1)).label == "Ada"
+        assert not client.identify(face(5)).match
+
+
+def test_a_data_folder_is_lost(started: People) -> None:
+    """S1 is killed, its disk is gone: made again from S2's, with everybody in it."""
+    with session(started) as client:
+        before = client.list()
+    started.kill("S1")
+    started.follow(section("### A data folder that is lost"))
+    with session(started) as client:
+        assert client.list() == before
+        assert client.identify(face(1)).label == "Ada"
+        client.enroll(face(6), "Frances")
+        assert client.identify(face(6)).label == "Frances"
+
+
+def test_mask_keys_are_renewed(started: People) -> None:
+    """Every entry follows by itself, and with the older key goes what it could read."""
+    renewing, pruning = blocks("### Erasing from backups")
+    before = versions(started)
+    started.follow(renewing)
+    until(lambda: versions(started).isdisjoint(before))
+    started.follow(pruning)
+    with session(started) as client:
+        assert client.identify(face(1)).label == "Ada"
+    (taken, *_) = [text for said, text in reversed(started.said) if said.startswith("pura-server snapshot")]
+    name = taken.partition(":")[0]
+    assert started.stop("S1") == [0]
+    status, text = started.type("S1", f"pura-server restore --config s1/s1.toml --from s1/snapshots/{name} --replace")
+    assert (status, "was pruned" in text) == (2, True), text
+    started.start("S1", "pura-server --config s1/s1.toml")
+
+
+def versions(people: People) -> set[int]:
+    """Of S1's mask keys, those that an entry is under."""
+    data = people.folder("S1") / "s1" / "data" / "gallery.db"
+    with contextlib.closing(sqlite3.connect(f"file:{data}?mode=ro", uri=True)) as db:
+        rows = b"".join(bytes(row) for (row,) in db.execute("SELECT masking FROM entry"))
+    return set(np.frombuffer(rows, MASKING)["versions"][:, Party.S1 - 1].tolist())

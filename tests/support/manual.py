@@ -25,6 +25,11 @@ _RUN, _HAND = re.compile(r"(\w+)\$ (.*)"), re.compile(r"(\w+) -> (\w+): (.*)")
 
 def section(title: str, text: str | None = None) -> list[str]:
     """The lines of all console blocks below a heading, up to the next one of its level. Raises `KeyError`."""
+    return [line for block in blocks(title, text) for line in block]
+
+
+def blocks(title: str, text: str | None = None) -> list[list[str]]:
+    """The same, block by block."""
     text = MANUAL.read_text("utf-8") if text is None else text
     level, lines = title.split(" ")[0], text.splitlines()
     if title not in lines:
@@ -34,7 +39,7 @@ def section(title: str, text: str | None = None) -> list[str]:
         if re.match(rf"#{{2,{len(level)}}} ", line):
             break
         body.append(line)
-    return [line for block in _BLOCK.findall("\n".join(body) + "\n") for line in block.splitlines()]
+    return [block.splitlines() for block in _BLOCK.findall("\n".join(body) + "\n")]
 
 
 @dataclasses.dataclass
@@ -101,6 +106,12 @@ class People:
                 stdin=subprocess.DEVNULL,
                 stderr=log,
             )
+
+    def kill(self, who: str) -> None:
+        """A server ends in the middle of whatever it does."""
+        process = self.servers.pop(who)
+        process.kill()
+        process.wait()
 
     def stop(self, *who: str) -> list[int]:
         """Stop servers; their exit statuses."""

@@ -81,6 +81,19 @@ def test_both_servers_copy_the_same_moment_and_it_can_be_restored(pair: Pair) ->
     pair.check(YS[10])
 
 
+def test_folders_that_are_relative_to_where_one_stands(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a server that was started by `pura-server --config s1/s1.toml`."""
+    monkeypatch.chdir(pair.folder)
+    for side, party in ((pair.s1, Party.S1), (pair.s2, Party.S2)):
+        side._snapshots = Snapshots(Path(party.name), Path(f"snapshots-{party.name}"), 3)
+    pair.enroll(YS[:2])
+    taken = snapshot(pair)
+    for party, path in both(pair, taken).items():
+        assert snapshots.verify(path.relative_to(pair.folder)).entries == 2
+        shutil.copytree(party.name, f"{party.name} copied")
+        assert check_folder(Path(f"{party.name} copied")).problems == ()
+
+
 def test_what_was_erased_is_in_no_later_snapshot(pair: Pair) -> None:
     handles = pair.enroll(YS[:4])
     (body,) = pair.store1.bodies(handles[:1])
