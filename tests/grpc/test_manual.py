@@ -7,12 +7,16 @@ import re
 import shutil
 import sqlite3
 import ssl
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from machines import Machine, NotHere, machines
 from manual import People, blocks, section
 from waiting import PATIENCE_S, until
 
@@ -40,7 +44,19 @@ MANUALS_SNAPSHOT = "12-5b1f03aa"
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
+def apart() -> Iterator[dict[str, Machine] | str]:
+    """A machine for each operator, or why there is none: then they work here."""
+    with contextlib.ExitStack() as stack:
+        try:
+            made: dict[str, Machine] | str = stack.enter_context(machines(["S1", "S2"]))
+        except NotHere as reason:
+            made = str(reason)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory, apart: dict[str, Machine] | str) -> Iterator[People]:
+    there = {} if isinstance(apart, str) else apart
     ports = dict(zip(("s1", "s2"), map(str, free_ports(2)), strict=True))
 
     def change(command: str) -> str:
@@ -48,7 +64,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
         host = re.search(r"--host (s[12])\.example", command)
         if host:
             small = f" --dimension {DIMENSION} --embedder none --threshold 0.5" if host[1] == "s1" else ""
-            command = command.replace(host[0], f"--host 127.0.0.1 --port {ports[host[1]]}{small}")
+            address = there[host[1].upper()].address if there else "127.0.0.1"
+            command = command.replace(host[0], f"--host {address} --port {ports[host[1]]}{small}")
         for more in ("join s1", "keygen", "group add clients --config s2/s2.toml"):
             command = command.replace(more, f"{more} {MORE[more]}")
         return command
@@ -60,7 +77,11 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
             command = command.replace(MANUALS_SNAPSHOT, taken[-1].partition(":")[0])
         return change(command)
 
-    made = People(tmp_path_factory.mktemp("manual"), named)
+    root = tmp_path_factory.mktemp("manual")
+    if there:  # pytest's own folders are root's alone
+        for folder in (root, *root.parents[: root.parents.index(Path(tempfile.gettempdir()))]):
+            folder.chmod(0o711)
+    made = People(root, named, there)
     yield made
     made.close()
 
@@ -126,6 +147,21 @@ def test_the_first_start(started: People) -> None:
         assert not client.identify(-face(1)).match
 
 
+def test_operators_share_no_machine(started: People, apart: dict[str, Machine] | str) -> None:
+    """Each has a user and a network of their own: neither reads the other's files, nor is on the other's loopback."""
+    if isinstance(apart, str):
+        pytest.skip(apart)
+    for who, other in (("S1", "S2"), ("S2", "S1")):
+        share = started.folder(other) / other.lower() / f"{other.lower()}.share"
+        look = apart[who].command([sys.executable, "-c", f"open({str(share)!r})"])
+        assert b"PermissionError" in subprocess.run(look, capture_output=True, check=False).stderr
+        host, port = where(started, other.lower())
+        for address, open_ in ((host, True), ("127.0.0.1", False)):
+            knock = f"import socket; socket.create_connection(({address!r}, {port}), 60)"
+            done = subprocess.run(apart[who].command([sys.executable, "-c", knock]), capture_output=True, check=False)
+            assert (done.returncode == 0) is open_
+
+
 def test_nobody_has_what_is_not_theirs(started: People) -> None:
     """No operator has a secret of the other's, nor of the organisation's; the organisation none of theirs or of the
     client's."""
@@ -176,9 +212,15 @@ def test_no_secret_is_in_an_environment_or_an_argument(started: People) -> None:
 
 def shown(people: People, name: str) -> str:
     """The fingerprint of the certificate that a server shows to somebody who comes now."""
-    address = server_config.load(people.folder(name.upper()) / name / f"{name}.toml").listen
-    host, _, port = address.rpartition(":")
-    return tls.fingerprint(ssl.get_server_certificate((host, int(port))).encode())
+    return tls.fingerprint(ssl.get_server_certificate(where(people, name)).encode())
+
+
+def where(people: People, name: str) -> tuple[str, int]:
+    """The address of a server, as others reach it."""
+    listen = server_config.load(people.folder(name.upper()) / name / f"{name}.toml").listen
+    host, _, port = listen.rpartition(":")
+    machine = people.machines.get(name.upper())
+    return machine.address if machine else host, int(port)
 
 
 def test_certificates_of_servers_are_renewed_while_somebody_asks(started: People) -> None:

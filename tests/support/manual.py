@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from machines import Machine
 from waiting import PATIENCE_S
 
 MANUAL = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -49,36 +51,48 @@ class People:
     root: Path
     change: Callable[[str], str]
     """What a line is instead: host names of the manual are no hosts here."""
+    machines: Mapping[str, Machine] = dataclasses.field(default_factory=dict)
+    """Where somebody works, who does not work here."""
     passphrase: str = "correct horse battery staple"
 
     def __post_init__(self) -> None:
         self.servers: dict[str, subprocess.Popen[bytes]] = {}
         self.said: list[tuple[str, str]] = []
         """Each command, and what it printed."""
-        self._terminal = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("terminal.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        self._terminals: dict[str | None, subprocess.Popen[str]] = {}
 
     def close(self) -> None:
         """Everybody goes home."""
         self.stop()
-        self._terminal.communicate(timeout=PATIENCE_S)
+        for terminal in self._terminals.values():
+            terminal.communicate(timeout=PATIENCE_S)
 
     def folder(self, who: str) -> Path:
         """Where somebody works."""
         path = self.root / who
         path.mkdir(exist_ok=True)
+        if who in self.machines:
+            path.chmod(0o700)
+            self._give(path, who)
         return path
+
+    def _give(self, path: Path, who: str) -> None:
+        if who in self.machines:
+            os.chown(path, self.machines[who].user, self.machines[who].user)
+
+    def _there(self, who: str, *args: str) -> list[str]:
+        """A Python program, on the machine of somebody."""
+        command = [sys.executable, *args]
+        return self.machines[who].command(command) if who in self.machines else command
 
     def follow(self, lines: list[str]) -> None:
         """Do what the lines say."""
         for line in lines:
             if found := _HAND.fullmatch(line):
                 one, two, file = found.groups()
-                shutil.copyfile(self.folder(one) / file, self.folder(two) / Path(file).name)
+                given = self.folder(two) / Path(file).name
+                shutil.copyfile(self.folder(one) / file, given)
+                self._give(given, two)
             elif found := _RUN.fullmatch(line):
                 self.run(found[1], self.change(found[2]))
             else:
@@ -101,7 +115,7 @@ class People:
         """A server, with its log in its operator's folder."""
         with (self.folder(who) / "log").open("ab") as log:
             self.servers[who] = subprocess.Popen(
-                [sys.executable, "-m", "pura_server", *shlex.split(command)[1:]],
+                self._there(who, "-m", "pura_server", *shlex.split(command)[1:]),
                 cwd=self.folder(who),
                 stdin=subprocess.DEVNULL,
                 stderr=log,
@@ -130,9 +144,18 @@ class People:
     def type(self, who: str, command: str) -> tuple[int, str]:
         """A command in a terminal: its exit status, and what is on the screen."""
         line = {"command": command, "cwd": str(self.folder(who)), "passphrase": self.passphrase}
-        assert self._terminal.stdin is not None
-        assert self._terminal.stdout is not None
-        self._terminal.stdin.write(json.dumps(line) + "\n")
-        self._terminal.stdin.flush()
-        answer = json.loads(self._terminal.stdout.readline())
+        terminal = self._terminal(who)
+        assert terminal.stdin is not None
+        assert terminal.stdout is not None
+        terminal.stdin.write(json.dumps(line) + "\n")
+        terminal.stdin.flush()
+        answer = json.loads(terminal.stdout.readline())
         return answer["status"], answer["text"]
+
+    def _terminal(self, who: str) -> subprocess.Popen[str]:
+        """The one of somebody's machine."""
+        where = who if who in self.machines else None
+        if where not in self._terminals:
+            command = self._there(who, str(Path(__file__).with_name("terminal.py")))
+            self._terminals[where] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self._terminals[where]
