@@ -51,6 +51,7 @@ def test_interrupted_twice_and_enrolled_once(tmp_path: Path) -> None:
 WHOLE = "from pura_client.cli import main; main()"
 STOPPED = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started without
 from pura_client.gateway import Gateway
 enroll, enrolled = Gateway.enroll, 0
 def counted(self, request):
