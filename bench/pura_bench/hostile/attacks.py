@@ -190,5 +190,5 @@ async def _main(attack: Attack, address: str, source: str, cert: str, key: str, 
 
 
 if __name__ == "__main__":
-    os.nice(19)  # on a machine of its own it would not take the server's cores
-    asyncio.run(_main(ATTACKS[sys.argv[1]], *sys.argv[2:]))
+    os.nice(int(sys.argv[1]))
+    asyncio.run(_main(ATTACKS[sys.argv[2]], *sys.argv[3:]))

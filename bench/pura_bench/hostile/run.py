@@ -69,12 +69,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def attacking(name: str, address: str, source: str, files: Files) -> Iterator[Running]:
+def attacking(name: str, address: str, source: str, files: Files, *, niceness: int = 0) -> Iterator[Running]:
     """The attack of this name by the client of these files, from one of this machine's addresses, until the end of
-    the block."""
+    the block. `niceness`: 19 takes only what others leave; on a busy machine that is nothing."""
     paths = map(str, (files.cert, files.key, files.ca))
     process = subprocess.Popen(
-        [sys.executable, "-m", "pura_bench.hostile.attacks", name, address, source, *paths],
+        [sys.executable, "-m", "pura_bench.hostile.attacks", str(niceness), name, address, source, *paths],
         stdout=subprocess.PIPE,
         text=True,
     )
