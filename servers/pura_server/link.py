@@ -140,8 +140,9 @@ class PeerLink:
             self.state = State.DOWN
             for task in self._background:
                 task.cancel()
-            if self._channel is not None:
-                await self._channel.close()
+            channel, self._channel, self._stub = self._channel, None, None
+            if channel is not None:
+                await channel.close()
 
     async def _once(self) -> None:
         """From whatever state to READY. Raises why not."""
@@ -297,7 +298,11 @@ class PeerLink:
             line.fail(PeerUnavailable())
             return await work
         number = structlog.contextvars.get_contextvars().get("request", "")
-        call = stub.Session(metadata=((EPOCH_KEY, self._epoch), (REQUEST_KEY, number)), timeout=seconds)
+        try:
+            call = stub.Session(metadata=((EPOCH_KEY, self._epoch), (REQUEST_KEY, number)), timeout=seconds)
+        except grpc.aio.UsageError as error:  # the channel was closed meanwhile; the party waits in its thread
+            line.fail(PeerUnavailable(detail=str(error)))
+            return await work
 
         told = False
 

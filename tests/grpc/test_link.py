@@ -397,6 +397,20 @@ async def test_the_link_comes_back_by_itself(pair: Pair) -> None:
     assert (pair.settled, pair.peer.greetings) == (2, 2)
 
 
+async def test_a_session_on_a_connection_that_is_just_closed(pair: Pair) -> None:
+    """Its party is told, and does not wait for ever in its thread."""
+    link = await pair.link()
+    await ready(link)
+    stub = link._stub
+    for task in pair.links:
+        task.cancel()
+    await asyncio.gather(*pair.links, return_exceptions=True)
+    for left in (link._stub, stub):  # as it is now, and as a session has it that began a moment before
+        link._stub = left
+        with pytest.raises(PeerUnavailable):
+            await link._play(say(b"hello", b"x"), Tally(), PATIENCE_S)
+
+
 async def test_s2_drains_what_s1_has_begun(pair: Pair) -> None:
     link = await pair.link()
     await ready(link)
