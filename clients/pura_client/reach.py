@@ -37,8 +37,8 @@ def why(config: ClientConfig, *, insecure: bool) -> PuraError | None:
         return PeerRefused(f"what listens at {config.server} does not speak TLS as Pura does", detail=reason)
     except OSError as error:
         return _not_there(config, error)
-    if not said:
-        return NotAuthorised("the server refused this client's credential", detail="closed after the handshake")
+    if not said:  # who is turned away is told so
+        return PeerUnavailable(f"the server at {config.server} ended the connection at once; try again")
     named = reach.reason_in(said)
     if isinstance(named, NotAuthorised):
         return NotAuthorised("the server refused this client's credential: it is not in its list, revoked or expired")

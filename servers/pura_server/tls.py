@@ -222,7 +222,9 @@ def diagnose(config: ServerConfig) -> PeerRefused | None:
     try:
         context.load_verify_locations(cafile=str(config.peer.certificate))
         context.load_cert_chain(str(tls.cert), str(tls.key))
-        return None if reach.first_words(config.peer.address, context, None, _DIAGNOSIS_S) else refused
+        said = reach.first_words(config.peer.address, context, None, _DIAGNOSIS_S)
+        # a connection that just ends may be cut, or S2's last moment
+        return refused if isinstance(reach.reason_in(said), NotAuthorised) else None
     except ssl.SSLCertVerificationError as error:
         return PeerRefused("the other server did not show the pinned certificate", detail=error.verify_message)
     except ssl.SSLError as error:

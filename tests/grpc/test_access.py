@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import ssl
 import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -16,9 +21,11 @@ from pura.params import PROTOCOL_VERSION
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import GatewayStub, PeerStub
 from pura_client import config as client_config
+from pura_client import reach
 from pura_client.gateway import typed
 from pura_client.processes import server_command
 from pura_client.session import connect
+from pura_server import tls
 from pura_server.authority import Credential, issue, make_ca
 from pura_server.config import load
 from pura_server.credentials import May, add_client
@@ -218,6 +225,39 @@ def test_a_peer_with_the_wrong_certificate(plain: Deployment, wrong: str) -> Non
         with pytest.raises(PuraError) as caught:
             client.identify(person)
         assert caught.value.code == "peer_refused"
+
+
+@contextlib.contextmanager
+def hangs_up(folder: Path, name: str, address: str) -> Iterator[None]:
+    """Somebody in a server's place, with its certificate, who ends each connection right after the handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / f"{name}.crt", folder / f"{name}.key")
+    context.set_alpn_protocols(["h2"])
+    host, _, port = address.rpartition(":")
+    with socket.create_server((host, int(port))) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    raw, _ = listener.accept()
+                    with contextlib.suppress(OSError), context.wrap_socket(raw, server_side=True):
+                        pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_connection_that_ends_at_once_is_no_refusal(plain: Deployment) -> None:
+    """It may be cut, or a server's last moment, and passes; whoever is turned away is told so."""
+    config = load(plain.s1.config)
+    assert config.peer.address is not None
+    with hangs_up(plain.folder / "s2", "s2", config.peer.address):
+        assert tls.diagnose(config) is None
+    with hangs_up(plain.folder / "s1", "s1", config.listen):
+        assert isinstance(reach.why(client_config.load(plain.client_toml), insecure=False), PeerUnavailable)
 
 
 def test_a_list_of_clients_that_is_damaged_lets_nobody_in(plain_running: Deployment) -> None:
