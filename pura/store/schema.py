@@ -188,9 +188,21 @@ def read_identity(db: sqlite3.Connection) -> Identity | None:
         return None
     rows = db.execute("SELECT schema FROM meta").fetchall() if "meta" in tables else []
     if rows != [(SCHEMA,)]:
-        raise BadDataFolder("the data folder was made by a version of Pura that is not known here")
+        raise BadDataFolder(_other(rows[0][0] if len(rows) == 1 else None))
     role, agreement, key_id = db.execute("SELECT role, agreement, key_id FROM meta").fetchone()
     return Identity(Party(role), agreement, key_id)
+
+
+def _other(version: object) -> str:
+    """What to do about a folder of another version."""
+    if not isinstance(version, int):
+        return "this is no data folder of Pura"
+    if version > SCHEMA:
+        return f"the data folder is of form {version}, of a later Pura: start that one; this one knows form {SCHEMA}"
+    return (
+        f"the data folder is of form {version}, of an earlier Pura, and cannot be taken over: start that one, or enrol "
+        f"everybody anew in an empty folder of form {SCHEMA}"
+    )
 
 
 def compare_identity(found: Identity, wanted: Identity) -> None:

@@ -276,15 +276,20 @@ def change_index(folder: Path, *statements: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "statement",
-    ["UPDATE meta SET schema = 1", "UPDATE meta SET schema = 3", "DROP TABLE meta", "DELETE FROM meta"],
+    ("statement", "told"),
+    [
+        ("UPDATE meta SET schema = 4", "of form 4, of an earlier Pura.* enrol everybody anew"),
+        ("UPDATE meta SET schema = 6", "of form 6, of a later Pura: start that one"),
+        ("DROP TABLE meta", "no data folder"),
+        ("DELETE FROM meta", "no data folder"),
+    ],
 )
-def test_an_unknown_schema_is_refused_and_left_alone(tmp_path: Path, statement: str) -> None:
+def test_an_unknown_schema_is_refused_and_left_alone(tmp_path: Path, statement: str, told: str) -> None:
     with open_store(tmp_path) as store:
         store.apply(first())
     change_index(tmp_path, statement)
     before = every_file(tmp_path)
-    with pytest.raises(BadDataFolder):
+    with pytest.raises(BadDataFolder, match=told):
         open_store(tmp_path)
     after = every_file(tmp_path)
     assert after[str(tmp_path / "gallery.db")] == before[str(tmp_path / "gallery.db")]
