@@ -41,6 +41,8 @@ from pura_server.tls import fingerprint
 
 KINDS = ("unknown", "revoked", "listed")
 _SETTLE_S = 3.0
+_AT_ONCE = 20
+"""Questions of the honest client between two looks at the time."""
 _REFUSED = re.compile(r'^pura_refused_total\{reason="([^"]*)"\} ([0-9.e+]+)$', re.MULTILINE)
 
 
@@ -146,23 +148,66 @@ def measure(
                 time.sleep(_SETTLE_S)
                 seconds, most = honest.ask(questions)
                 tally = running.tally
-            told = {why: int(count - before.get(why, 0)) for why, count in refusals(metrics).items()}
             row = {
-                "who": kind,
-                "attack_name": name,
-                "what": ATTACKS[name].what,
-                "quiet_s": round(statistics.median(quiet_s), 4),
-                "median_s": round(statistics.median(seconds), 4),
-                "longest_s": round(max(seconds), 4),
-                "slower": round(statistics.median(seconds) / statistics.median(quiet_s), 2),
-                "memory_mib": round(most / (1 << 20), 1),
-                "memory_ratio": round(most / quiet_bytes, 3),
-                "attack": dataclasses.asdict(tally),
-                "refused": {why: n for why, n in told.items() if n},
-            }
+                "who": kind, "attack_name": name, "what": ATTACKS[name].what,
+                **_figures(quiet_s, seconds, quiet_bytes, most),
+                "attack": dataclasses.asdict(tally), "refused": _told(before, metrics),
+            }  # fmt: skip
             tell.print(row)
             rows.append(row)
     return rows
+
+
+def together(
+    folder: Path,
+    honest: Honest,
+    metrics: str,
+    lasts_s: float,
+    *,
+    kinds: Sequence[str] = KINDS,
+    names: Sequence[str] = tuple(ATTACKS),
+) -> dict[str, Any]:
+    """One row: all attacks by every kind of attacker at once, for so long, beside a client that goes on asking."""
+    address = load_config(folder / "s1" / "s1.toml").listen
+    honest.ask(_AT_ONCE)
+    quiet_s, quiet_bytes = honest.ask(_AT_ONCE)
+    seconds: list[float] = []
+    most, before = 0, refusals(metrics)
+    with contextlib.ExitStack() as stack:
+        running = [
+            stack.enter_context(attacking(name, address, elsewhere(), files, niceness=19))
+            for files in [attacker(folder, kind) for kind in kinds]
+            for name in names
+        ]
+        ends = time.monotonic() + lasts_s
+        while time.monotonic() < ends:
+            some, now = honest.ask(_AT_ONCE)
+            seconds, most = seconds + some, max(most, now)
+        tallies = [dataclasses.asdict(one.tally) for one in running]
+    return {
+        "who": ", ".join(kinds), "attack_name": f"{len(names)} at once", "what": "everything at once",
+        "lasts_s": lasts_s, "questions": len(seconds), "wrong": honest.wrong,
+        **_figures(quiet_s, seconds, quiet_bytes, most),
+        "attack": {name: sum(tally[name] for tally in tallies) for name in tallies[0]},
+        "refused": _told(before, metrics),
+    }  # fmt: skip
+
+
+def _figures(quiet_s: Sequence[float], seconds: Sequence[float], quiet_bytes: int, most: int) -> dict[str, float]:
+    return {
+        "quiet_s": round(statistics.median(quiet_s), 4),
+        "median_s": round(statistics.median(seconds), 4),
+        "longest_s": round(max(seconds), 4),
+        "slower": round(statistics.median(seconds) / statistics.median(quiet_s), 2),
+        "memory_mib": round(most / (1 << 20), 1),
+        "memory_ratio": round(most / quiet_bytes, 3),
+    }
+
+
+def _told(before: dict[str, float], metrics: str) -> dict[str, int]:
+    """Callers turned away since, by reason."""
+    told = {why: int(count - before.get(why, 0)) for why, count in refusals(metrics).items()}
+    return {why: count for why, count in told.items() if count}
 
 
 @click.command()
@@ -175,6 +220,7 @@ def measure(
 @click.option("--questions", type=int, default=15, show_default=True, help="Beside each attack.")
 @click.option("--who", multiple=True, type=click.Choice(KINDS), help="Only attackers of this kind; may be repeated.")
 @click.option("--attack", multiple=True, type=click.Choice(list(ATTACKS)), help="Only this one; may be repeated.")
+@click.option("--together", "lasts_s", type=float, help="All of them at once, for so many seconds.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result file here.")
 def main(
@@ -185,13 +231,18 @@ def main(
     questions: int,
     who: tuple[str, ...],
     attack: tuple[str, ...],
+    lasts_s: float | None,
     seed: int,
     out: Path | None,
 ) -> None:
     """An honest client beside hostile ones: its time, and S1's memory. Exit status 1 if an answer was wrong."""
     console = Console()
     with results.watch_load() as busy, deployment(engine, int(bits), dimension, entries, seed) as (folder, honest, at):
-        rows = measure(folder, honest, at, questions, console, kinds=who or KINDS, names=attack or tuple(ATTACKS))
+        chosen: dict[str, Any] = {"kinds": who or KINDS, "names": attack or tuple(ATTACKS)}
+        if lasts_s is None:
+            rows = measure(folder, honest, at, questions, console, **chosen)
+        else:
+            rows = [together(folder, honest, at, lasts_s, **chosen)]
     columns = ("who", "attack_name", "quiet_s", "median_s", "slower", "longest_s", "memory_ratio")
     table = Table(*(column.replace("_", " ") for column in columns), title=f"{engine}, {entries} entries")
     for row in rows:

@@ -24,12 +24,17 @@ TITLES = {
     "rights": "What more rights, a batch made ahead, and a lock as a weapon get",
     "views": "Whether a server's view can be told from a simulated one",
     "exactness": "Encrypted answers against plain integers",
+    "day": "Days of operations and faults, at simulated times, against a model",
+    "robustness": "Half an hour of clients and faults, in real time",
+    "hostile": "An honest client beside hostile ones",
+    "fuzz": "Nearly right bytes for every reader and every call",
 }
 TOPICS = {
     "speed": ("Speed", ("speed", "peers", "large", "enrol", "load")),
     "accuracy": ("Accuracy", ("accuracy", "topic")),
     "attacks": ("Attacks", ("security", "asking", "defended", "rights")),
-    "right": ("Right and simulated", ("exactness", "views")),
+    "right": ("Right and simulated", ("exactness", "views", "day")),
+    "faults": ("Faults and hostile clients", ("robustness", "hostile", "fuzz")),
 }
 """By its name in the page: its title, and the kinds of results in it. Everything else is under the last topic."""
 OTHERS = ("more", "More")
