@@ -308,6 +308,7 @@ def test_a_folder_and_a_reload(page: Page, opened: Desk, tmp_path: Path, shots: 
     progress.wait_for()
     page.locator("#imports").get_by_text("enrolling").or_(page.locator("#imports").get_by_text("done")).wait_for()
     page.reload()
+    page.locator("#status[data-state=ready]").wait_for()
     page.get_by_role("tab", name="Enrol").click()
     page.get_by_text("6 of 6 people: 6 enrolled, 0 were there already, 1 photo left out").wait_for()
     page.locator("summary").click()

@@ -55,7 +55,7 @@ def apart() -> Iterator[dict[str, Machine] | str]:
 
 
 @pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory, apart: dict[str, Machine] | str) -> Iterator[People]:
+def people(apart: dict[str, Machine] | str) -> Iterator[People]:
     there = {} if isinstance(apart, str) else apart
     ports = dict(zip(("s1", "s2"), map(str, free_ports(2)), strict=True))
 
@@ -77,13 +77,11 @@ def people(tmp_path_factory: pytest.TempPathFactory, apart: dict[str, Machine] |
             command = command.replace(MANUALS_SNAPSHOT, taken[-1].partition(":")[0])
         return change(command)
 
-    root = tmp_path_factory.mktemp("manual")
-    if there:  # pytest's own folders are root's alone
-        for folder in (root, *root.parents[: root.parents.index(Path(tempfile.gettempdir()))]):
-            folder.chmod(0o711)
-    made = People(root, named, there)
-    yield made
-    made.close()
+    with tempfile.TemporaryDirectory(prefix="pura-manual-") as root:  # pytest's own folders are root's alone
+        Path(root).chmod(0o711)
+        made = People(Path(root), named, there)
+        yield made
+        made.close()
 
 
 @pytest.fixture(scope="module")

@@ -70,10 +70,8 @@ def errs(patch: pytest.MonkeyPatch, made: Life) -> None:
 
 
 @pytest.mark.parametrize("broken", [loses, forgets, errs])
-def test_a_wrong_build_is_noticed(
-    broken: Callable[[pytest.MonkeyPatch, Life], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with life(tmp_path, 1) as made:
-        broken(monkeypatch, made)
+def test_a_wrong_build_is_noticed(broken: Callable[[pytest.MonkeyPatch, Life], None], tmp_path: Path) -> None:
+    with life(tmp_path, 1) as made, pytest.MonkeyPatch.context() as patch:  # undone before what a life patches
+        broken(patch, made)
         with pytest.raises(AssertionError):
             made.live(4 * HOUR_S)

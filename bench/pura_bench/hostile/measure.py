@@ -41,6 +41,8 @@ from pura_server.tls import fingerprint
 
 KINDS = ("unknown", "revoked", "listed")
 _SETTLE_S = 3.0
+_BEGINS_S = 300.0
+"""In which an attack has some effect, on a machine however busy."""
 _AT_ONCE = 20
 """Questions of the honest client between two looks at the time."""
 _REFUSED = re.compile(r'^pura_refused_total\{reason="([^"]*)"\} ([0-9.e+]+)$', re.MULTILINE)
@@ -145,6 +147,7 @@ def measure(
             quiet_s, _ = honest.ask(questions)
             before = refusals(metrics)
             with attacking(name, address, elsewhere(), files, niceness=19) as running:  # as from a machine of its own
+                running.until(lambda tally: tally.refused + tally.closed + tally.ended + tally.held > 0, _BEGINS_S)
                 time.sleep(_SETTLE_S)
                 seconds, most = honest.ask(questions)
                 tally = running.tally
