@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pura.crypto.rng import SeededRng
 from pura.crypto.sign import SigningKey
 from pura.errors import DeviatingServer
 from pura.ids import EnrolmentId, Handle
+from pura.roster import Changes
 from pura.statements import Signer
 from pura.wire._pb import pura_pb2 as pb
 from pura_client import Client, connect
@@ -117,6 +119,48 @@ def test_an_answer_about_an_older_gallery(
     monkeypatch.setattr(gateway, "answers_at", len(gateway.log) - 1)
     with pytest.raises(DeviatingServer, match="generation 2 of the gallery, and this client knows of generation 3"):
         client.identify(person(0))
+
+
+def test_an_answer_to_another_question(gateway: FakeGateway, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S2 did sign it, and sealed it to the question before."""
+    client.enroll(person(0), "Ada")
+    client.enroll(person(1), "Eve")
+    answer, kept = gateway._answer, []
+
+    def replayed(query: pb.Query, handles: list[int]) -> pb.AnswerReply:
+        kept.append(answer(query, handles))
+        return kept[0]
+
+    monkeypatch.setattr(gateway, "_answer", replayed)
+    assert client.identify(person(1)).label == "Eve"
+    with pytest.raises(DeviatingServer, match="not sealed to this question"):
+        client.identify(person(0))
+    with pytest.raises(DeviatingServer):
+        list(client.identify_many([person(0)]))
+
+
+def test_without_a_guess_s1_makes_it_nobody(
+    gateway: FakeGateway, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SECURITY.md: what nobody notices. S1 turns every handle into another one, and says of all that it may have become
+    that they were erased meanwhile."""
+    handles, by = [client.enroll(person(0), "Ada"), client.enroll(person(1), "Eve")], 12345
+    answer, changes = gateway._answer, gateway.changes
+
+    def shifted(query: pb.Query, named: list[int]) -> pb.AnswerReply:
+        reply = answer(query, named)
+        reply.share = (int.from_bytes(reply.share, "big") ^ by).to_bytes(8, "big")
+        return reply
+
+    def erased(since: int) -> Changes:
+        return dataclasses.replace(changes(since), removed=[Handle(by), *(Handle(one ^ by) for one in handles)])
+
+    monkeypatch.setattr(gateway, "_answer", shifted)
+    with pytest.raises(DeviatingServer):
+        client.identify(person(0))
+    monkeypatch.setattr(gateway, "changes", erased)
+    for probe in (person(0), person(1), person(5)):
+        assert client.identify(probe) == Decision(False)
 
 
 def test_a_guess_of_s1_makes_it_another_answer(

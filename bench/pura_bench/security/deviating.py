@@ -1,0 +1,216 @@
+"""A server that deviates: what a client believes, and which lie it notices.
+
+*At the door*: two real servers, and an S1 that lies in what it answers (`lies`).
+*Put back*: both servers, to an older copy of their data.
+*In the protocol*: both servers in one process, and one of them shifts its share of the keys, -<x, y_i>, before they are
+compared. No message shows it.
+
+The control of a lie is the same call with nobody lying: whether it is right.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from pura.attack.metrics import Rate
+from pura.attack.oracle import Floats, unit
+from pura.crypto.rng import SystemRng
+from pura.errors import PuraError
+from pura.ids import Party
+from pura.params import tau_from_cosine
+from pura.protocols.prepared import keys as right_keys
+from pura.protocols.prepared import match
+from pura.wire._pb import pura_pb2 as pb
+from pura_bench.inprocess import Pair, directions
+from pura_bench.security.judge import rate_json
+from pura_bench.security.lies import EVE, LIES, S1, Lie, Scene, asked
+from pura_client import processes
+from pura_client.config import ClientConfig, load
+from pura_client.session import connect
+from pura_client.templates import Ready
+from pura_server.config import Budget, Collection
+from pura_server.deploy import Hosts, make
+
+DOOR, BACK, INSIDE = "two real servers", "two real servers, put back", "both servers in one process"
+PLENTY = Budget(questions=100_000, per_hour=100_000, enrolments=100_000, enrolments_per_hour=100_000)
+READY_S = 180.0
+Told = tuple[bool, str, bool]
+"""Whether the client believed it; the code of what it noticed; whether the same call is right with nobody lying."""
+
+
+def people(count: int, dimension: int, seed: int) -> Floats:
+    """Made vectors, far from each other: (count, D)."""
+    return unit(np.random.default_rng(seed).standard_normal((count, dimension)))
+
+
+def ready(vector: Floats) -> Ready:
+    """As a client takes it."""
+    return Ready(np.asarray(vector, np.float32))
+
+
+def at_the_door(folder: Path, keys: Path, collection: Collection, tries: int, seed: int) -> Iterator[dict[str, Any]]:
+    """Every lie, so often, each about another victim; then both servers go back to before Eve was enrolled."""
+    made = people(tries + 2, collection.dimension, seed)
+    vectors = {f"victim {i}": ready(one) for i, one in enumerate(made[:tries])}
+    victims, stranger = list(vectors), ready(made[-1])
+    s1, s2 = processes.free_ports(2)
+    files = make(folder, keys, collection, Hosts("127.0.0.1", "127.0.0.1", s1, s2), PLENTY)
+    config, liar = load(files[2]), S1()
+    new = config.model_copy(update={"state": None})
+    data = [file.parent / "data" for file in files[:2]]
+    with processes.two_servers(*files, timeout_s=READY_S), connect(config) as client:
+        handles = {label: client.enroll(embedding=one, label=label) for label, one in vectors.items()}
+    for each in data:
+        shutil.copytree(each, each.with_name("older"))
+    with processes.two_servers(*files, timeout_s=READY_S), connect(config, interceptors=[liar]) as client:
+        old = _recorded(liar, client.list)
+        vectors[EVE] = ready(made[-2])
+        handles[EVE] = client.enroll(embedding=vectors[EVE], label=EVE)
+        client.list()
+        for lie in LIES:
+            scenes = [Scene(client, liar, one, handles, vectors, stranger, config, old) for one in victims]
+            yield _row("S1, deviating", DOOR, lie.name, [_told(lie, scene) for scene in scenes])
+        before = [[_found(each, vectors[EVE]) for _ in victims] for each in (config, new)]
+    for each in data:
+        shutil.rmtree(each)
+        each.with_name("older").rename(each)
+    with processes.two_servers(*files, timeout_s=READY_S):
+        for kept, which, was in zip((config, new), ("has seen a later one", "has seen nothing"), before, strict=True):
+            after = [_noticed(lambda kept=kept: not _found(kept, vectors[EVE])) for _ in victims]  # type: ignore[misc]
+            name = f"answer by an older gallery, to a client that {which}"
+            yield _row("S1 and S2, deviating", BACK, name, [(*a, b) for a, b in zip(after, was, strict=True)])
+
+
+def _recorded(liar: S1, look: Callable[[], Any]) -> list[pb.RosterPage]:
+    """The roster that S1 hands out now, with S2's signature."""
+    old: list[pb.RosterPage] = []
+
+    def kept(_: Any, pages: list[pb.RosterPage]) -> list[pb.RosterPage]:
+        old.extend(pages)
+        return pages
+
+    liar.lies["Roster"] = kept
+    look()
+    liar.lies.clear()
+    return old
+
+
+def _told(lie: Lie, scene: Scene) -> Told:
+    scene.s1.lies.clear()
+    right = lie.honest(scene)
+    believed, code = _noticed(lambda: lie.tell(scene))
+    scene.s1.lies.clear()
+    return believed, code, right
+
+
+def _found(config: ClientConfig, face: Ready) -> bool:
+    with connect(config) as client:
+        return asked(client, face) == EVE
+
+
+def _noticed(call: Callable[[], bool]) -> tuple[bool, str]:
+    try:
+        return call(), ""
+    except PuraError as error:
+        return False, error.code
+
+
+def _row(attacker: str, deployment: str, attack: str, got: Sequence[Told]) -> dict[str, Any]:
+    codes = collections.Counter(code for _, code, _ in got if code)
+    return {
+        "arm": "a server that deviates",
+        "attacker": attacker,
+        "deployment": deployment,
+        "attack": attack,
+        "tries": len(got),
+        "succeeded": rate_json(Rate.of([believed for believed, _, _ in got])),
+        "told": "; ".join(f"{code} ({count})" for code, count in codes.items()),
+        "control": rate_json(Rate.of([right for _, _, right in got])),
+    }
+
+
+# --- in the protocol ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def shifting(party: Party, by: Callable[[Any], Any]) -> Iterator[None]:
+    """One server adds `by(handles)` to its share of the keys, (n,), modulo 2^k."""
+
+    def keys(side: Any, pack: Any, targets: Any, delta: Any) -> Any:
+        own = right_keys.keys(side, pack, targets, delta)
+        if side.share.party is not party:
+            return own
+        more = np.asarray(by(targets.handles), np.int64).astype(np.uint64)
+        return own + more & np.uint64((1 << side.sizes.key_bits) - 1)
+
+    with patch.object(match, "keys", keys):
+        yield
+
+
+class Turned:
+    """Two servers, of which one may shift keys; some are enrolled, Eve among them, and a stranger is not."""
+
+    def __init__(self, pair: Pair, tries: int) -> None:
+        self.pair, self.tries = pair, tries
+        ys = directions(pair.params, tries + 2)
+        self.ys, self.stranger = ys[:tries], ys[-1]
+        *self.handles, self.eve = pair.enroll(ys[:-1])
+
+    def right(self, i: int) -> bool:
+        """Whether nobody deviates."""
+        return self.pair.ask(self.ys[i]) == [self.handles[i]] and not self.pair.ask(self.stranger, [self.eve])
+
+    def is_nobody(self, i: int) -> bool:
+        """Of somebody who is enrolled."""
+        return not self.pair.ask(self.ys[i])
+
+    def is_eve(self, i: int) -> bool:
+        """Of somebody else."""
+        return self.pair.ask(self.ys[i]) == [self.eve]
+
+    def passes_for_eve(self, _: int) -> bool:
+        """Of somebody who is not enrolled."""
+        return self.pair.ask(self.stranger, [self.eve]) == [self.eve]
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Either server, without a guess of who asks."""
+        far, near = self.pair.params.scale**2, -2 * self.pair.params.scale**2
+
+        def all_of(there: Any) -> Any:
+            return np.full(len(there), far)
+
+        def eves(there: Any) -> Any:
+            return np.where(there == np.uint64(self.eve), near, 0)
+
+        for party in Party:
+            for name, by, ask in (
+                ("shifts its share of all keys: whoever is enrolled is nobody", all_of, self.is_nobody),
+                ("shifts its share of one key: everybody is a chosen entry", eves, self.is_eve),
+                ("shifts its share of one key: a stranger is it, in verify", eves, self.passes_for_eve),
+            ):
+                right = [self.right(i) for i in range(self.tries)]
+                with shifting(party, by):
+                    believed = [_noticed(lambda i=i, ask=ask: ask(i)) for i in range(self.tries)]  # type: ignore[misc]
+                got = [(*one, was) for one, was in zip(believed, right, strict=True)]
+                yield _row(f"{party.name}, deviating", INSIDE, name, got)
+
+
+def inside(keys: Path, tries: int, dimension: int, scale: int) -> Iterator[dict[str, Any]]:
+    """One of both servers deviates in the protocol, and sends what it should in form."""
+    how = {"dimension": dimension, "scale": scale, "tau": tau_from_cosine(0.37, scale), "packs": 0, "light_packs": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Pair(Path(folder), keys, SystemRng(), **how)
+        try:
+            pair.connect()
+            yield from Turned(pair, tries).rows()
+        finally:
+            pair.close()
