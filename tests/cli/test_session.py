@@ -16,7 +16,6 @@ from pura.errors import (
     BadEmbedding,
     DeviatingServer,
     InvalidTemplate,
-    MalformedMessage,
     NotAuthorised,
     OutOfRange,
     Overloaded,
@@ -533,7 +532,7 @@ def test_an_answer_of_another_question(client: Client, gateway: FakeGateway, mon
     client.enroll(person(0), "Ada")
     answer = gateway._answer
     monkeypatch.setattr(gateway, "_answer", lambda q, h: answer(type(q)(**{**_fields(q), "request_id": bytes(16)}), h))
-    with pytest.raises(MalformedMessage):
+    with pytest.raises(DeviatingServer):
         client.identify(person(0))
 
 

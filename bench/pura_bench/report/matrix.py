@@ -1,7 +1,7 @@
 """What is protected from whom: attackers across, deployments down, and in each cell the best attack that is known.
 
 Figures come from the result files and nowhere else. A cell without figures names the argument that simulates what the
-attacker sees, or the test in which the attack is refused; or says that nobody ran it.
+attacker sees, or the test in which the attack is stopped; or says that nobody ran it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from pura.attack.metrics import Rate
+
 Row = dict[str, Any]
 DEFAULT = "sface-mirrored"
 """The embedder of new collections."""
@@ -21,8 +23,6 @@ class Verdict(enum.Enum):
     """What a cell says, in a word."""
 
     READS = "reads templates"
-    LEARNS = "learns something"
-    BOUNDED = "bounded, not stopped"
     NOTHING = "nothing more than is public"
     NOT_RUN = "not run"
 
@@ -90,7 +90,7 @@ DEPLOYMENTS = [
 
 def matrix(contents: Iterable[Row]) -> Matrix:
     """The matrix, from all result files that there are. A figure whose file is missing is "not run"."""
-    kinds = ("security", "asking", "defended", "rights")
+    kinds = ("security", "asking", "defended", "rights", "collusion")
     found = {content["kind"]: content for content in contents if content["kind"] in kinds}
     rows = [_score(found), _decision(found), _published(found), _unlimited(found), _defaults(found)]
     return Matrix(list(ATTACKERS), list(DEPLOYMENTS), rows)
@@ -120,7 +120,7 @@ def _published(found: Found) -> list[Cell]:
     friends = Cell(
         Verdict.READS,
         "submits ciphertexts that it did not make",
-        see="SECURITY.md, What was wrong during 0.1; tests/unit/test_four_attacks.py",
+        see="SECURITY.md, What was wrong during 0.1; collusion.json, without proofs",
     )
     disk = Cell(Verdict.NOTHING, "shares of a key, ciphertexts", see="docs/security/published.md")
     asks = _asked(found)
@@ -128,39 +128,30 @@ def _published(found: Found) -> list[Cell]:
 
 
 def _unlimited(found: Found) -> list[Cell]:
-    return _prepared(found, _asked(found))
+    asks = _asked(found)
+    return _prepared(found, asks, dataclasses.replace(asks, attack=f"the same, shared out: {asks.attack}"))
 
 
 def _defaults(found: Found) -> list[Cell]:
-    return _prepared(found, _tried(found), searching=_searched(found))
+    return _prepared(found, _searched(found), _together(found))
 
 
-def _prepared(found: Found, asks: Cell, searching: Cell | None = None) -> list[Cell]:
+def _prepared(found: Found, asks: Cell, several: Cell) -> list[Cell]:
     simulated = Cell(
         Verdict.NOTHING, "simulated without the other's secrets", see="docs/security/prepared.md; views.json"
     )
-    friends = Cell(
-        Verdict.NOTHING,
-        "its clients' answers, and nothing else: simulated with their secrets; the four attacks of 0.1 are refused",
-        see="docs/security/proof.md; tests/unit/test_four_attacks.py",
-    )
     disk = Cell(Verdict.NOTHING, "uniform numbers", see="docs/security/prepared.md")
-    turning = Cell(
-        Verdict.LEARNS,
-        "turns an answer that it guesses; forged, swapped or old ones are noticed",
-        see="SECURITY.md, What a client notices; tests/cli/test_lies.py",
-    )
     return [
         OUTSIDE,
-        searching or asks,
+        asks,
         _ruler(found),
-        dataclasses.replace(asks, attack=f"the same, shared out: {asks.attack}"),
+        several,
         simulated,
-        friends,
+        _friends(found),
         disk,
         disk,
-        turning,
-        turning,
+        _deviates(found, "S1"),
+        _deviates(found, "S2"),
     ]
 
 
@@ -205,17 +196,6 @@ def _asked(found: Found) -> Cell:
     return _read(found, "asking", "belief by decisions", read)
 
 
-def _tried(found: Found) -> Cell:
-    """By verify, with all tries of an entry."""
-
-    def read(content: Row) -> Cell:
-        row = next(r for r in content["rows"] if r["embedder"] == DEFAULT and str(r.get("limit")).startswith("tries"))
-        attack = "belief by decisions, all 100 tries of an entry"
-        return Cell(Verdict.BOUNDED, attack, "", _rate(row["opened"]), "defended.json")
-
-    return _read(found, "defended", "belief by decisions", read)
-
-
 def _searched(found: Found) -> Cell:
     """By identify, which counts nothing."""
 
@@ -228,6 +208,44 @@ def _searched(found: Found) -> Cell:
     return _read(found, "defended", "search, then belief by decisions", read)
 
 
+def _together(found: Found) -> Cell:
+    """Sixteen credentials for a month, by identify; by verify `tries` count what all of them ask."""
+
+    def read(content: Row) -> Cell:
+        rows = [r for r in content["credentials"] if (r["credentials"], r["time"]) == (16, "30 days")]
+        by = {row["attack"].split()[-1]: row for row in rows}
+        k, n, *_ = _rate(by["verify"]["sar2"])
+        attack = f"16 credentials search for 30 days, then belief by decisions; by verify, which counts: {k} of {n}"
+        return Cell(Verdict.READS, attack, "", _rate(by["identify"]["sar2"]), "collusion.json")
+
+    return _read(found, "collusion", "16 credentials share the work", read)
+
+
+def _friends(found: Found) -> Cell:
+    """The chosen ciphertexts, on the product; they work on builds without proofs."""
+    attack = "its clients' answers, and nothing else: simulated with their secrets; the four attacks of 0.1 work"
+
+    def read(content: Row) -> Cell:
+        rows = [r for r in content["rows"] if r["arm"] == "chosen ciphertexts" and "product" in r["deployment"]]
+        see = "docs/security/proof.md; collusion.json"
+        return Cell(Verdict.NOTHING, attack, "", _all_of(rows), see)
+
+    return _read(found, "collusion", attack, read)
+
+
+def _deviates(found: Found, who: str) -> Cell:
+    """What a deviating server gets with a client that may ask; alone it turns answers. Other lies are noticed."""
+    attack = (
+        "with a client: shifts keys by halves; alone: an answer names whom it likes; forged or old ones are noticed"
+    )
+
+    def read(content: Row) -> Cell:
+        rows = [r for r in content["rows"] if r["attacker"].startswith(who) and "exact template" in r["attack"]]
+        return Cell(Verdict.READS, attack, "", _all_of(rows), "SECURITY.md, What a client notices; collusion.json")
+
+    return _read(found, "collusion", attack, read)
+
+
 def _read(found: Found, kind: str, attack: str, read: Callable[[Row], Cell]) -> Cell:
     if kind not in found:
         return Cell(Verdict.NOT_RUN, attack, see=f"{kind}.json")
@@ -235,6 +253,14 @@ def _read(found: Found, kind: str, attack: str, read: Callable[[Row], Cell]) -> 
         return read(found[kind])
     except (StopIteration, ValueError):  # a run that left it out
         return Cell(Verdict.NOT_RUN, attack, see=f"{kind}.json")
+
+
+def _all_of(rows: list[Row]) -> tuple[int, int, float, float]:
+    """The tries of many rows together. Raises `ValueError` for none."""
+    if not rows:
+        raise ValueError
+    rate = Rate.count(*(sum(int(row["succeeded"][name]) for row in rows) for name in ("k", "n")))
+    return rate.k, rate.n, rate.low, rate.high
 
 
 def _rate(rate: Row) -> tuple[int, int, float, float]:

@@ -98,6 +98,25 @@ def asking_rows(content: Row) -> Rows:
     return out
 
 
+def collusion_parts(content: Row) -> list[tuple[str, Rows]]:
+    """(title, table with its heads first) of each arm."""
+    heads = ["attacker", "deployment", "attack", "worked", "what the client was told", "control"]
+    arms: dict[str, Rows] = {}
+    for row in content["rows"]:
+        control = "-" if row["control"] is None else _of(row["control"])
+        cells = [row["attacker"], row["deployment"], row["attack"], _of(row["succeeded"]), row["told"] or "-", control]
+        arms.setdefault(row["arm"].capitalize(), [heads]).append(cells)
+    together = [["attacker", "deployment", "attack", "entries locked", "control: not yet, a question before"]]
+    for row in content["together"]:
+        together.append([row["attacker"], row["deployment"], row["attack"], _of(row["locked"]), _of(row["control"])])
+    shared = [["credentials", "time", "questions", "attack", "let in", "another photo matches", "of a crowd", "binds"]]
+    for row in content["credentials"]:
+        crowd = "-" if row["of_a_crowd"] is None else _of(row["of_a_crowd"])
+        cells = [str(row["credentials"]), row["time"], f"{row['questions']:,}", row["attack"]]
+        shared.append([*cells, _of(row["opened"]), _of(row["sar2"]), crowd, row["binds"]])
+    return [*arms.items(), ("Several credentials", shared), ("Tries, over two credentials", together)]
+
+
 def worth(row: Row) -> tuple[float, int, int]:
     """How often its face is taken for the person enrolled, and for another photo; of equals the one that asks least."""
     first = row["verdicts"][0]
@@ -109,6 +128,10 @@ def _share(rate: Row) -> str:
     if not rate["n"]:
         return "-"
     return f"{100 * rate['k'] / rate['n']:.0f} % ({100 * rate['low']:.0f} to {100 * rate['high']:.0f})"
+
+
+def _of(rate: Row) -> str:
+    return f"{rate['k']} of {rate['n']} ({100 * rate['low']:.1f} to {100 * rate['high']:.1f} %)"
 
 
 def _median(similarity: Row) -> str:

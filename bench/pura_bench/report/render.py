@@ -22,6 +22,7 @@ TITLES = {
     "asking": "What decisions alone give away",
     "defended": "What the defaults leave",
     "rights": "What more rights, a batch made ahead, and a lock as a weapon get",
+    "collusion": "What attackers get that work together, or a server that deviates",
     "views": "Whether a server's view can be told from a simulated one",
     "exactness": "Encrypted answers against plain integers",
     "day": "Days of operations and faults, at simulated times, against a model",
@@ -32,7 +33,7 @@ TITLES = {
 TOPICS = {
     "speed": ("Speed", ("speed", "peers", "large", "enrol", "load")),
     "accuracy": ("Accuracy", ("accuracy", "topic")),
-    "attacks": ("Attacks", ("security", "asking", "defended", "rights")),
+    "attacks": ("Attacks", ("security", "asking", "defended", "rights", "collusion")),
     "right": ("Right and simulated", ("exactness", "views", "day")),
     "faults": ("Faults and hostile clients", ("robustness", "hostile", "fuzz")),
 }
@@ -129,6 +130,8 @@ def section(content: Row) -> Section:
     elif kind == "asking":
         rows = others.asking_rows(content)
         tables = [table("Each limit", rows[0], list(rows[1:]))]
+    elif kind == "collusion":
+        tables = [table(title, rows[0], list(rows[1:])) for title, rows in others.collusion_parts(content)]
     else:
         tables = [*_given(content), *_anything("", content, top=True)]
     title = TITLES.get(kind, kind.capitalize())

@@ -15,6 +15,7 @@ import contextlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -25,7 +26,7 @@ from pura.attack.metrics import Rate
 from pura.attack.oracle import Floats, unit
 from pura.crypto.rng import SystemRng
 from pura.errors import PuraError
-from pura.ids import Party
+from pura.ids import Handle, Party
 from pura.params import tau_from_cosine
 from pura.protocols.prepared import keys as right_keys
 from pura.protocols.prepared import match
@@ -85,7 +86,7 @@ def at_the_door(folder: Path, keys: Path, collection: Collection, tries: int, se
         each.with_name("older").rename(each)
     with processes.two_servers(*files, timeout_s=READY_S):
         for kept, which, was in zip((config, new), ("has seen a later one", "has seen nothing"), before, strict=True):
-            after = [_noticed(lambda kept=kept: not _found(kept, vectors[EVE])) for _ in victims]  # type: ignore[misc]
+            after = [_noticed(partial(_lost, kept, vectors[EVE])) for _ in victims]
             name = f"answer by an older gallery, to a client that {which}"
             yield _row("S1 and S2, deviating", BACK, name, [(*a, b) for a, b in zip(after, was, strict=True)])
 
@@ -115,6 +116,10 @@ def _told(lie: Lie, scene: Scene) -> Told:
 def _found(config: ClientConfig, face: Ready) -> bool:
     with connect(config) as client:
         return asked(client, face) == EVE
+
+
+def _lost(config: ClientConfig, face: Ready) -> bool:
+    return not _found(config, face)
 
 
 def _noticed(call: Callable[[], bool]) -> tuple[bool, str]:
@@ -159,8 +164,9 @@ def shifting(party: Party, by: Callable[[Any], Any]) -> Iterator[None]:
 class Turned:
     """Two servers, of which one may shift keys; some are enrolled, Eve among them, and a stranger is not."""
 
-    def __init__(self, pair: Pair, tries: int) -> None:
-        self.pair, self.tries = pair, tries
+    def __init__(self, pair: Pair, tries: int, whole: int) -> None:
+        """`whole`: how many templates are read, of a thousand questions each at D = 128."""
+        self.pair, self.tries, self.whole = pair, tries, whole
         ys = directions(pair.params, tries + 2)
         self.ys, self.stranger = ys[:tries], ys[-1]
         *self.handles, self.eve = pair.enroll(ys[:-1])
@@ -181,36 +187,63 @@ class Turned:
         """Of somebody who is not enrolled."""
         return self.pair.ask(self.stranger, [self.eve]) == [self.eve]
 
+    def product(self, party: Party, i: int, x: Any, step: int = 1) -> int:
+        """<x, y> // step of an entry and a client's own vector, by halves, a question each. The other entries are
+        shifted out of reach; no question names an entry, so `tries` count none."""
+        scale2 = self.pair.params.scale**2
+        least = scale2 - self.pair.params.tau_identify // 2
+        low, high = -(scale2 // step), scale2 // step + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            with shifting(party, self._but(self.handles[i], middle * step - least, 2 * scale2)):
+                reached = self.pair.ask(x) == [self.handles[i]]
+            low, high = (middle, high) if reached else (low, middle)
+        return low
+
+    def score(self, party: Party, i: int) -> bool:
+        """Whether it is read."""
+        return self.product(party, i, self.stranger) == int(self.stranger @ self.ys[i])
+
+    def template(self, party: Party, i: int) -> bool:
+        """The same, by vectors along one coordinate each."""
+        scale = self.pair.params.scale
+        along = scale * np.eye(self.pair.params.dimension, dtype=np.int64)
+        read = np.array([self.product(party, i, x, scale) for x in along])
+        return np.array_equal(read, self.ys[i])
+
+    def _but(self, handle: Handle, one: int, others: int) -> Callable[[Any], Any]:
+        return lambda there: np.where(there == np.uint64(handle), one, others)
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """Either server, without a guess of who asks."""
-        far, near = self.pair.params.scale**2, -2 * self.pair.params.scale**2
-
-        def all_of(there: Any) -> Any:
-            return np.full(len(there), far)
-
-        def eves(there: Any) -> Any:
-            return np.where(there == np.uint64(self.eve), near, 0)
-
+        scale2 = self.pair.params.scale**2
+        nobody, chosen = self._but(self.eve, scale2, scale2), self._but(self.eve, -2 * scale2, 0)
         for party in Party:
             for name, by, ask in (
-                ("shifts its share of all keys: whoever is enrolled is nobody", all_of, self.is_nobody),
-                ("shifts its share of one key: everybody is a chosen entry", eves, self.is_eve),
-                ("shifts its share of one key: a stranger is it, in verify", eves, self.passes_for_eve),
+                ("shifts its share of all keys: whoever is enrolled is nobody", nobody, self.is_nobody),
+                ("shifts its share of one key: everybody is a chosen entry", chosen, self.is_eve),
+                ("shifts its share of one key: a stranger is it, in verify", chosen, self.passes_for_eve),
             ):
                 right = [self.right(i) for i in range(self.tries)]
                 with shifting(party, by):
-                    believed = [_noticed(lambda i=i, ask=ask: ask(i)) for i in range(self.tries)]  # type: ignore[misc]
+                    believed = [_noticed(partial(ask, i)) for i in range(self.tries)]
                 got = [(*one, was) for one, was in zip(believed, right, strict=True)]
                 yield _row(f"{party.name}, deviating", INSIDE, name, got)
+            for name, read, tries in (
+                ("shifts keys by halves: an exact score with a chosen entry", self.score, self.tries),
+                ("shifts keys by halves: the exact template of a chosen entry", self.template, self.whole),
+            ):
+                got = [(*_noticed(partial(read, party, i)), self.right(i)) for i in range(tries)]
+                yield _row(f"{party.name}, deviating, and a client", INSIDE, name, got)
 
 
-def inside(keys: Path, tries: int, dimension: int, scale: int) -> Iterator[dict[str, Any]]:
+def inside(keys: Path, tries: int, dimension: int, scale: int, whole: int = 2) -> Iterator[dict[str, Any]]:
     """One of both servers deviates in the protocol, and sends what it should in form."""
     how = {"dimension": dimension, "scale": scale, "tau": tau_from_cosine(0.37, scale), "packs": 0, "light_packs": 0}
     with tempfile.TemporaryDirectory() as folder:
         pair = Pair(Path(folder), keys, SystemRng(), **how)
         try:
             pair.connect()
-            yield from Turned(pair, tries).rows()
+            yield from Turned(pair, tries, min(tries, whole)).rows()
         finally:
             pair.close()

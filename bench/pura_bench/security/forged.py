@@ -274,17 +274,20 @@ def rows(keys: Path, tries: int, dimension: int, scale: int) -> Iterator[dict[st
     how = {"dimension": dimension, "scale": scale, "tau": tau_from_cosine(0.37, scale), "packs": 0, "light_packs": 0}
     for attack in ATTACKS:
         builds = dict.fromkeys((attack.control, NO_PROOFS))
+        control = None
         for build, looking in [*((each, "nobody looks") for each in builds), *((PRODUCT, each) for each in LOOKING)]:
             got = [_once(attack, build, looking, keys, how) for _ in range(tries)]
+            rate = rate_json(Rate.of([one.read == one.secret for one in got]))
+            control = control or rate
             yield {
                 "arm": "chosen ciphertexts",
                 "attacker": attack.who,
                 "deployment": build if build != PRODUCT else f"{PRODUCT}, {looking}",
                 "attack": attack.name,
                 "tries": tries,
-                "succeeded": rate_json(Rate.of([one.read == one.secret for one in got])),
+                "succeeded": rate,
                 "told": told(outcome for one in got for outcome in one.told),
-                "control": attack.control if build == PRODUCT else None,
+                "control": control if build == PRODUCT else None,
             }
 
 

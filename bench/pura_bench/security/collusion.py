@@ -1,0 +1,226 @@
+"""Attackers that work together, recorded: chosen ciphertexts, a server that deviates, credentials that share the work.
+
+    python -m pura_bench.security.collusion --photos lfw_view1 --json collusion.json
+
+*Chosen ciphertexts* (`forged`) and *a server that deviates* (`deviating`) on made vectors, since no face matters there.
+*Several credentials* of one group, on photos: what they may ask by S1's budget for each and S2's rate for all, by the
+servers' own buckets, and what `tries` leave of it, which count for each entry and over all credentials. Decisions are
+plain integers, at the defaults that `init` writes; the attacker is `pura.attack.belief`, and knows every limit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from pura.attack import belief, dictionary
+from pura.attack.belief import Counter
+from pura.attack.metrics import Rate
+from pura.attack.oracle import Floats, cosines
+from pura.crypto.encoding import quantise_many
+from pura.crypto.keys import PUBLIC_NAME, load_public
+from pura.ids import Engine
+from pura.params import Params
+from pura_bench import results
+from pura_bench.security import deviating, forged
+from pura_bench.security.asking import World, galleries, worlds
+from pura_bench.security.defended import ONE_PERSON, SEARCHES
+from pura_bench.security.deployments import PlainDecisions
+from pura_bench.security.judge import rate_json
+from pura_bench.speed.deployment import key_folder
+from pura_client import processes
+from pura_client.session import connect
+from pura_server.buckets import Bucket
+from pura_server.cli_collection import DEEP, collection_from
+from pura_server.config import Budget, Collection
+from pura_server.deploy import CAMERA, FIRST_CLIENTS, THRESHOLDS, Hosts, make
+
+CREDENTIALS = (1, 4, 16, 64)
+HORIZONS = {"a day": 24, "30 days": 30 * 24, "150 days": 150 * 24}
+"""Hours. All tries of an entry take five months, a month's number in each."""
+ABOUT_ONE = 2000
+"""Questions about one victim, at most, most of which do not count."""
+READ = 300
+"""Questions by identify about somebody who was named."""
+ROUNDING = 1e-6
+ARM = "several credentials"
+Templates = NDArray[np.int64]
+
+
+def defaults(embedder: str) -> Collection:
+    """What `init` writes for an embedder."""
+    return collection_from(
+        Engine.PREPARED, allow_leaky=False, dimension=128, scale=128, threshold=THRESHOLDS[embedder], people=None,
+        fpir=0.01, identify_threshold=None, policy=None, tries="5,20,100", top_k=1, embedder=embedder,
+    )[0]  # fmt: skip
+
+
+def granted(credentials: int, hours: int, budget: Budget, group_an_hour: float) -> int:
+    """How many questions that many credentials of one group are answered in so many hours, asking as soon as they may;
+    S2 takes so many of the group in an hour."""
+    each, all_ = Bucket(budget.questions, budget.per_hour), Bucket(int(min(group_an_hour, 1 << 40)), group_an_hour)
+    own, group, asked = float(each.capacity) * credentials, float(all_.capacity), 0
+    for _ in range(hours + 1):
+        now = int(min(own, group) + ROUNDING)
+        asked, own, group = asked + now, own - now, group - now
+        own, group = credentials * each.level(own / credentials, 3600), all_.level(group, 3600)
+    return asked
+
+
+def first_named(probes: Templates, people: Templates, tau: int) -> Templates:
+    """Which of the probes (n, D) is within tau of each of these people first, from 1; n + 1 where none is. Templates of
+    length S."""
+    apart = 2 * int((probes[0] ** 2).sum()) - 2 * (probes @ people.T)
+    hit = apart <= tau
+    return np.where(hit.any(0), hit.argmax(0) + 1, len(probes) + 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """Photos and policy; and for identify `probes`, the likeliest first, with which of them names each victim, and each
+    of a larger crowd, first."""
+
+    world: World
+    params: Params
+    probes: Floats
+    named: Templates
+    crowd: Templates
+
+    @classmethod
+    def of(cls, folder: Path, work: Path, collection: Collection, params: Params, victims: int, seed: int) -> Shared:
+        """From photos; what is asked first at both thresholds."""
+        world, everyone = next(worlds(folder, work, victims, seed, first=False))
+        known, t = world.cast.known.embeddings, collection.threshold or 0.0
+        drawn = galleries(world, everyone, seed)
+        people = np.unique(drawn.reshape(-1, drawn.shape[-1]), axis=0)
+        strangers = people[(people @ known.T).max(1) < ONE_PERSON]  # who is on the attacker's photos is opened at once
+        world = dataclasses.replace(world, threshold=t, probes=belief.openings(known, t, max(params.tries)))
+        probes = belief.openings(known, collection.identify_threshold or t, SEARCHES)
+        made = quantise_many(probes, params)
+        named, crowd = (
+            first_named(made, quantise_many(them, params), params.tau_identify)
+            for them in (world.cast.enrolled.embeddings, strangers)
+        )
+        return cls(world, params, probes, named, crowd)
+
+    def rows(self, credentials: int, horizon: str) -> Iterator[dict[str, Any]]:
+        """By verify, the budgets shared out evenly over all victims; and by identify."""
+        budget, hours = Budget(), HORIZONS[horizon]
+        # the rate that `init` gives the group of the first clients, whoever else joins it
+        asked = granted(credentials, hours, budget, len(FIRST_CLIENTS) * budget.questions)
+        cut = asked < granted(credentials, hours, budget, math.inf)
+        limit = "S2's rate of the group" if cut else "S1's budget of each credential"
+        shown = {"arm": ARM, "credentials": credentials, "time": horizon, "questions": asked}
+        yield shown | self.verify(asked, self.params.tries[list(HORIZONS).index(horizon)], limit)
+        yield shown | self.identify(asked, limit)
+
+    def verify(self, asked: int, tries: int, limit: str) -> dict[str, Any]:
+        """Every victim is asked about as often as budgets and tries let."""
+        enrolled, p, world = self.world.cast.enrolled.embeddings, self.params, self.world
+        about = asked // len(enrolled)
+        within = min(about, tries)
+        first = first_named(quantise_many(world.probes, p), quantise_many(enrolled, p), p.tau_verify)
+        oracle = PlainDecisions(enrolled, dataclasses.replace(p, tries=(tries,) * 3))
+        start = dictionary.search(oracle, world.probes, within, np.flatnonzero(first <= within))
+        counter, total = Counter(world.threshold + DEEP, tries, near=False), min(about, ABOUT_ONE)
+        found = belief.template(
+            oracle, start, world.cast.known.embeddings, world.threshold, (total,), counter=counter
+        )  # fmt: skip
+        binds = limit if about < tries else "tries of the entry"
+        return self._row("verify", start, found.at[total], binds) | {"about_each": about, "of_a_crowd": None}
+
+    def identify(self, asked: int, limit: str) -> dict[str, Any]:
+        """Everybody is asked about at once, and who is named is read out."""
+        p, most = self.params, min(asked, len(self.probes))
+        if asked > most:
+            limit = f"nothing: the attacker has {most:,} probes"
+        left = np.clip(asked - self.named, 0, READ).astype(np.int64)  # for reading whom they have named
+        start = dictionary.Start(
+            self.probes, np.where(self.named <= most, self.named - 1, dictionary.NOT_FOUND), READ - left
+        )
+        t = 1 - p.tau_identify / (2 * p.scale**2)
+        policy = dataclasses.replace(p, tau_verify=p.tau_identify, tries=(0, 0, 0))
+        oracle = PlainDecisions(self.world.cast.enrolled.embeddings, policy)
+        found = belief.template(oracle, start, self.world.cast.known.embeddings, t, (READ,))
+        return self._row("identify", start, found.at[READ], limit) | {
+            "about_each": asked, "of_a_crowd": rate_json(Rate.of(self.crowd <= most))
+        }  # fmt: skip
+
+    def _row(self, way: str, start: dictionary.Start, templates: Floats, limit: str) -> dict[str, Any]:
+        second = cosines(templates, self.world.cast.mates.embeddings)
+        return {
+            "attack": f"belief by {way}",
+            "opened": rate_json(Rate.count(len(start.found), len(templates))),
+            "sar2": rate_json(Rate.of(second >= self.world.threshold)),
+            "binds": limit,
+        }
+
+
+def counted_together(folder: Path, keys: Path, collection: Collection, tries: int, seed: int) -> dict[str, Any]:
+    """On two real servers: a day's tries of an entry, shared out over two credentials of one group."""
+    made = deviating.people(tries + 1, collection.dimension, seed)
+    ports = processes.free_ports(2)
+    files = make(folder, keys, collection, Hosts("127.0.0.1", "127.0.0.1", *ports), deviating.PLENTY)
+    stranger, day = deviating.ready(made[-1]), (collection.tries or (0,))[0]
+    before, after = [], []
+    other = files[2].parent.with_name(CAMERA) / files[2].name
+    with processes.two_servers(*files, timeout_s=deviating.READY_S), connect(files[2]) as desk, connect(other) as door:
+        for i, vector in enumerate(made[:-1]):
+            own, label = deviating.ready(vector), f"victim {i}"
+            desk.enroll(embedding=own, label=label)
+            for asked in range(day):
+                if asked == day - 1:
+                    before.append(door.verify(embedding=own, label=label).match)
+                (desk, door)[asked % 2].verify(embedding=stranger, label=label)
+            after.append(not door.verify(embedding=own, label=label).match)
+    return {
+        "arm": ARM, "attacker": "two credentials", "deployment": deviating.DOOR, "tries": tries,
+        "attack": f"{day} questions that count about an entry, by two credentials in turn",
+        "locked": rate_json(Rate.of(after)), "control": rate_json(Rate.of(before)),
+    }  # fmt: skip
+
+
+@click.command()
+@click.option("--photos", "folder", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--work", default=Path("security-work"), type=click.Path(path_type=Path), help="Where embeddings are.")
+@click.option("--victims", default=400, show_default=True, type=click.IntRange(2), help="At most.")
+@click.option("--tries", default=10, show_default=True, type=click.IntRange(1), help="Of each attack and lie.")
+@click.option("--bits", default=2048, show_default=True, help="The servers' key.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--json", "out", required=True, type=click.Path(dir_okay=False, path_type=Path))
+def main(folder: Path, work: Path, victims: int, tries: int, bits: int, seed: int, out: Path) -> None:
+    """Run each arm with its control; write the figures."""
+    with results.watch_load() as load, tempfile.TemporaryDirectory() as scratch:
+        there = Path(scratch)
+        keys = key_folder(Engine.PREPARED, bits, there)
+        collection = defaults("sface-mirrored")
+        params = collection.params(load_public(keys / PUBLIC_NAME))
+        chosen = list(_shown(forged.rows(keys, tries, params.dimension, params.scale)))
+        lies = list(_shown(deviating.at_the_door(there / "door", keys, collection, tries, seed)))
+        lies += _shown(deviating.inside(keys, tries, params.dimension, params.scale))
+        together = counted_together(there / "two", keys, collection, tries, seed)
+        everybody = Shared.of(folder, work, collection, params, victims, seed)
+        credentials = list(_shown(row for h in HORIZONS for k in CREDENTIALS for row in everybody.rows(k, h)))
+    about = {"bits": bits, "threshold": collection.threshold, "identify_threshold": collection.identify_threshold,
+             "crowd": len(everybody.crowd), "vectors": "made, but for several credentials: photos"}  # fmt: skip
+    rows = [*chosen, *lies]
+    results.write(out, results.body("collusion", seed, rows, load, **about, together=[together],
+                                    credentials=credentials))  # fmt: skip
+
+
+def _shown(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        click.echo(str(row))
+        yield row
+
+
+if __name__ == "__main__":
+    main()
