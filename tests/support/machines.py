@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import shutil
 import subprocess
@@ -56,7 +57,24 @@ def machines(names: Sequence[str]) -> Iterator[dict[str, Machine]]:
                 _ip("-n", machine.namespace, *of)
             _run(machine.command([sys.executable, "-c", "import pura_server.app"]))
             made[name] = machine
+        for one, other in itertools.permutations(made.values(), 2):
+            _reach(one, other)
         yield made
+
+
+def _reach(one: Machine, other: Machine) -> None:
+    """`other`, and this process, connect to `one`: a bridge may be there and carry nothing."""
+    listens = "import socket; s = socket.create_server(('', 0)); print(s.getsockname()[1], flush=True); "
+    listens += "s.accept(); s.accept()"
+    with subprocess.Popen(one.command([sys.executable, "-c", listens]), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        port = process.stdout.readline().strip()
+        knock = [sys.executable, "-c", f"import socket; socket.create_connection(({one.address!r}, {port}), 30)"]
+        try:
+            for command in (other.command(knock), knock):
+                _run(command)
+        finally:
+            process.kill()
 
 
 def _ip(*args: str) -> None:
