@@ -99,6 +99,8 @@ class PeerLink:
         self._lines: Lines | None = None
         self._channel: grpc.aio.Channel | None = None
         self._stub: PeerAsyncStub | None = None
+        self._used = False
+        """Whether anything but greeting and settling may run over this connection."""
         self._epoch = ""
         self.proof_epochs: tuple[bytes, ...] = ()
         """S2's epochs that a proof may name, as far as known: the current one, and the one before if it is of this
@@ -162,11 +164,13 @@ class PeerLink:
                 raise PuraError(detail="settling failed") from error
         if self._lost is not None:
             raise self._lost
+        self._used = True
         await self._become(State.READY)
         logger().info("peer ready", epoch=self._epoch[:8] if fresh else None)
 
     async def _hello(self) -> None:
         channel = self._channel = self._connect()
+        self._used = False
         stub = self._stub = PeerStub(channel)
         mine = self._params
         request = pb.HelloRequest(protocol=PROTOCOL_VERSION, agreement=mine.agreement, key_id=mine.key_id)
@@ -217,13 +221,14 @@ class PeerLink:
         return error
 
     def _leave(self) -> None:
-        """Give a connection up. What runs over it may still come to its end: S2 may only be about to stop."""
+        """Give a connection up. What runs over it may still come to its end: S2 may only be about to stop. One that
+        never got ready is closed at once: S2 bounds how many there are, and tries come every few seconds."""
         channel, self._channel, self._stub = self._channel, None, None
         lines, self._lines = self._lines, None
         if lines is not None:
             lines.close()
         if channel is not None:
-            self._keep(channel.close(_LEAVE_S))
+            self._keep(channel.close(_LEAVE_S if self._used else None))
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

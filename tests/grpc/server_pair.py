@@ -236,7 +236,8 @@ def leaks(made: Deployment) -> list[str]:
     for server in made.servers:
         for number, row in enumerate(made.log(server) if server.log.exists() else []):
             text = json.dumps({key: value for key, value in row.items() if key not in COUNTS})
-            words = set(re.findall(r"[0-9]+", text))
+            text = re.sub(r"(127\.0\.0\.1|\]):[0-9]+", "", text)  # a port may be any number
+            words = set(re.findall(r"(?<![0-9A-Za-z])[0-9]+(?![0-9A-Za-z])", text))  # nor is a part of an id a score
             if any(secret in text for secret in made.secrets) or words & made.scores:
                 found.append(f"{server.log.name}:{number + 1}")
     return found
