@@ -22,27 +22,24 @@ import grpc
 from rich.console import Console
 from rich.table import Table
 
-from pura.crypto.keys import load_public, write_keys
+from pura.crypto.keys import load_public
 from pura.crypto.rng import SystemRng
-from pura.crypto.threshold import generate
 from pura.errors import Overloaded
 from pura.ids import Engine, Epoch, Handle
 from pura.statements import signs
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import GatewayStub
-from pura_bench import results, workload
+from pura_bench import loopback, results, workload
 from pura_bench.machine import resident_bytes
 from pura_bench.workload import Workload
 from pura_client import engines
 from pura_client.config import load as load_client
 from pura_client.gateway import typed
-from pura_client.processes import Server, free_ports, two_servers
+from pura_client.processes import Server, two_servers
 from pura_client.session import Client, connect
 from pura_server.authority import Credential, issue
-from pura_server.config import Collection
 from pura_server.config import load as load_config
 from pura_server.credentials import May, add_client
-from pura_server.deploy import Hosts, make
 from pura_server.tls import fingerprint
 
 DEADLINE_S = 120.0
@@ -231,19 +228,10 @@ def main(
     folder = Path(tempfile.mkdtemp(prefix="pura-load-"))
     try:
         with results.watch_load() as busy, console.status(f"{clients} clients for {seconds:.0f} s"):
-            write_keys(generate(int(bits), SystemRng(), Engine(engine)), folder / "keys")
-            s1_port, s2_port = free_ports(2)
-            collection = Collection(
-                engine=Engine(engine),
-                allow_leaky=engine == Engine.PUBLISHED,
-                dimension=dimension,
-                threshold=workload.THRESHOLD,
-                embedder="none",
-            )
-            s1, s2, toml = make(folder, folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", s1_port, s2_port))
-            limits = f"[limits]\nat_once = {at_once}\nwaiting = {waiting}\n[budget]\nquestions = 1000000\n"
-            limits += "enrolments = 1000000\n"
-            s1.write_text(s1.read_text() + limits)
+            keys = loopback.new_keys(folder, Engine(engine), int(bits))
+            collection = loopback.vectors_only(Engine(engine), dimension)
+            limits = f"[limits]\nat_once = {at_once}\nwaiting = {waiting}\n"
+            s1, s2, toml = loopback.lay(folder, keys, collection, more=limits)
             with two_servers(s1, s2, toml) as servers:
                 with connect(toml) as client:
                     handles = enrol(client, work)

@@ -18,29 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pura.crypto.encoding import distance2, quantise_many
-from pura.crypto.keys import write_keys
-from pura.crypto.rng import SystemRng
-from pura.crypto.threshold import generate
 from pura.ids import Engine, KeyId
 from pura.params import Params
 from pura.policy import Policy
+from pura_bench import loopback
 from pura_bench.accuracy.embeddings import Embedded
-from pura_client.processes import free_ports, two_servers
+from pura_client.processes import two_servers
 from pura_client.session import Client, connect
 from pura_client.templates import Ready
 from pura_server.config import Collection
-from pura_server.deploy import Hosts, make
 
 DEADLINE_S = 3600.0
 _LIMITS = """
 [limits]
 question_s = 3600.0
 change_s = 7200.0
-
-[budget]
-questions = 1000000
-per_hour = 1000000.0
-enrolments = 1000000
 """
 
 
@@ -64,7 +56,7 @@ def deployed(policy: Policy, engine: Engine, bits: int, workers: int = 0) -> Ite
     """A new collection with the policy's threshold, both servers running: a client's session, and where they lie."""
     with tempfile.TemporaryDirectory(prefix="pura-accuracy-") as name:
         folder = Path(name)
-        write_keys(generate(bits, SystemRng(), engine), folder / "keys")
+        keys = loopback.new_keys(folder, engine, bits)
         collection = Collection(
             engine=engine,
             allow_leaky=engine is Engine.PUBLISHED,
@@ -73,8 +65,7 @@ def deployed(policy: Policy, engine: Engine, bits: int, workers: int = 0) -> Ite
             tau=policy.tau,
             embedder=policy.embedder,
         )
-        one, two = free_ports(2)
-        s1, s2, client = make(folder / "made", folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", one, two))
+        s1, s2, client = loopback.lay(folder / "made", keys, collection)
         for path in (s1, s2):
             path.write_text(f"{path.read_text()}{_LIMITS}\n[workers]\ncount = {workers}\n")
         client.write_text(re.sub("(?m)^deadline_s = .*$", f"deadline_s = {DEADLINE_S}", client.read_text()))

@@ -21,11 +21,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pura.crypto.keys import write_keys
-from pura.crypto.rng import SystemRng
-from pura.crypto.threshold import generate
 from pura.ids import Engine
-from pura_bench import results, workload
+from pura_bench import load, loopback, results, workload
 from pura_bench.hostile.attacks import ATTACKS
 from pura_bench.hostile.run import Files, attacking, elsewhere
 from pura_bench.machine import resident_bytes
@@ -33,10 +30,8 @@ from pura_bench.workload import Workload
 from pura_client.processes import Server, free_ports, two_servers
 from pura_client.session import Client, connect
 from pura_server.authority import Credential, issue
-from pura_server.config import Collection
 from pura_server.config import load as load_config
 from pura_server.credentials import May, add_client, revoke_client
-from pura_server.deploy import Hosts, make
 from pura_server.tls import fingerprint
 
 KINDS = ("unknown", "revoked", "listed")
@@ -105,23 +100,13 @@ def deployment(engine: str, bits: int, dimension: int, entries: int, seed: int) 
     work = workload.make(entries, dimension, 40, seed)
     folder = Path(tempfile.mkdtemp(prefix="pura-hostile-"))
     try:
-        write_keys(generate(bits, SystemRng(), Engine(engine)), folder / "keys")
-        s1_port, s2_port, metrics = free_ports(3)
-        collection = Collection(
-            engine=Engine(engine),
-            allow_leaky=engine == Engine.PUBLISHED,
-            dimension=dimension,
-            threshold=workload.THRESHOLD,
-            embedder="none",
-        )
-        s1, s2, toml = make(folder, folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", s1_port, s2_port))
-        more = f'[budget]\nquestions = 1000000\nenrolments = 1000000\n[metrics]\nlisten = "127.0.0.1:{metrics}"\n'
-        s1.write_text(s1.read_text() + more)
+        keys = loopback.new_keys(folder, Engine(engine), bits)
+        metrics = f"127.0.0.1:{free_ports(1)[0]}"
+        more = f'[metrics]\nlisten = "{metrics}"\n'
+        s1, s2, toml = loopback.lay(folder, keys, loopback.vectors_only(Engine(engine), dimension), more=more)
         with two_servers(s1, s2, toml) as (one, _), connect(toml) as client:
-            for outcome in client.enroll_many([(work.embeddings[i], work.label(i)) for i in range(entries)]):
-                if outcome.error is not None:
-                    raise outcome.error
-            yield folder, Honest(client, work, one), f"127.0.0.1:{metrics}"
+            load.enrol(client, work)
+            yield folder, Honest(client, work, one), metrics
     finally:
         shutil.rmtree(folder)
 

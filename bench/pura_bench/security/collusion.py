@@ -29,7 +29,7 @@ from pura.crypto.encoding import quantise_many
 from pura.crypto.keys import PUBLIC_NAME, load_public
 from pura.ids import Engine
 from pura.params import Params
-from pura_bench import results
+from pura_bench import loopback, results
 from pura_bench.security import deviating, forged
 from pura_bench.security.asking import World, galleries, worlds
 from pura_bench.security.defended import ONE_PERSON, SEARCHES
@@ -41,7 +41,7 @@ from pura_client.session import connect
 from pura_server.buckets import Bucket
 from pura_server.cli_collection import DEEP, collection_from
 from pura_server.config import Budget, Collection
-from pura_server.deploy import CAMERA, FIRST_CLIENTS, THRESHOLDS, Hosts, make
+from pura_server.deploy import CAMERA, FIRST_CLIENTS, THRESHOLDS
 
 CREDENTIALS = (1, 4, 16, 64)
 HORIZONS = {"a day": 24, "30 days": 30 * 24, "150 days": 150 * 24}
@@ -167,8 +167,7 @@ class Shared:
 def counted_together(folder: Path, keys: Path, collection: Collection, tries: int, seed: int) -> dict[str, Any]:
     """On two real servers: a day's tries of an entry, shared out over two credentials of one group."""
     made = deviating.people(tries + 1, collection.dimension, seed)
-    ports = processes.free_ports(2)
-    files = make(folder, keys, collection, Hosts("127.0.0.1", "127.0.0.1", *ports), deviating.PLENTY)
+    files = loopback.lay(folder, keys, collection)
     stranger, day = deviating.ready(made[-1]), (collection.tries or (0,))[0]
     before, after = [], []
     other = files[2].parent.with_name(CAMERA) / files[2].name

@@ -16,18 +16,17 @@ import numpy as np
 from pura.attack.oracle import Bools, Floats, Index, count
 from pura.crypto.encoding import distance2, quantise, quantise_many
 from pura.crypto.keys import PUBLIC_NAME, load_public, write_keys
-from pura.crypto.rng import SystemRng
-from pura.crypto.threshold import KeySet, generate
+from pura.crypto.threshold import KeySet
 from pura.errors import BudgetSpent
 from pura.ids import Engine
 from pura.params import Params
 from pura.protocols.published.side import SIGMA
+from pura_bench import loopback
 from pura_client import processes
 from pura_client.session import Client, connect
 from pura_client.templates import Ready
 from pura_server.cli_collection import DEEP
 from pura_server.config import Collection, load
-from pura_server.deploy import Hosts, make
 
 READY_S = 180.0
 NEAR = 0.05
@@ -151,20 +150,18 @@ def deployed(
     the name). `lockout`: how many questions near one entry are answered (0: no limit); `tries`: how many
     doubtful ones that name it. `curious`: s1, s2 or both."""
     folder.mkdir(parents=True)
-    write_keys(keys or generate(bits, SystemRng(), engine), folder / "keys")
+    if keys is None:
+        loopback.new_keys(folder, engine, bits)
+    else:
+        write_keys(keys, folder / "keys")
     settings: dict[str, Any] = {"allow_leaky": engine is Engine.PUBLISHED}
     if lockout:
         settings |= {"lockout_limit": lockout, "lockout_threshold": round(threshold - NEAR, 3)}
     if tries is not None:
         settings |= {"tries": tries, "deep_threshold": round(threshold + DEEP, 3)}
     collection = Collection(engine=engine, threshold=threshold, dimension=dimension, **settings)
-    s1_port, s2_port = processes.free_ports(2)
-    files = make(folder, folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", s1_port, s2_port))
-    s1, s2, client = files
-    asked = 1 << 30 if budget is None else budget
-    with s1.open("a", encoding="utf-8") as file:
-        file.write(f"\n[budget]\nquestions = {asked}\nper_hour = {float(asked) if budget is None else 0.0}\n")
-        file.write(f"enrolments = {1 << 30}\n")
+    asks = {} if budget is None else {"questions": budget, "per_hour": 0.0}
+    s1, s2, client = loopback.lay(folder, folder / "keys", collection, loopback.PLENTY.model_copy(update=asks))
     notes = {name: folder / f"{name}.notes" for name in curious}
     for path in notes.values():
         path.touch()

@@ -31,6 +31,7 @@ from pura.params import tau_from_cosine
 from pura.protocols.prepared import keys as right_keys
 from pura.protocols.prepared import match
 from pura.wire._pb import pura_pb2 as pb
+from pura_bench import loopback
 from pura_bench.inprocess import Pair, directions
 from pura_bench.security.judge import rate_json
 from pura_bench.security.lies import EVE, LIES, S1, Lie, Scene, asked
@@ -38,11 +39,9 @@ from pura_client import processes
 from pura_client.config import ClientConfig, load
 from pura_client.session import connect
 from pura_client.templates import Ready
-from pura_server.config import Budget, Collection
-from pura_server.deploy import Hosts, make
+from pura_server.config import Collection
 
 DOOR, BACK, INSIDE = "two real servers", "two real servers, put back", "both servers in one process"
-PLENTY = Budget(questions=100_000, per_hour=100_000, enrolments=100_000, enrolments_per_hour=100_000)
 READY_S = 180.0
 Told = tuple[bool, str, bool]
 """Whether the client believed it; the code of what it noticed; whether the same call is right with nobody lying."""
@@ -63,8 +62,7 @@ def at_the_door(folder: Path, keys: Path, collection: Collection, tries: int, se
     made = people(tries + 2, collection.dimension, seed)
     vectors = {f"victim {i}": ready(one) for i, one in enumerate(made[:tries])}
     victims, stranger = list(vectors), ready(made[-1])
-    s1, s2 = processes.free_ports(2)
-    files = make(folder, keys, collection, Hosts("127.0.0.1", "127.0.0.1", s1, s2), PLENTY)
+    files = loopback.lay(folder, keys, collection)
     config, liar = load(files[2]), S1()
     new = config.model_copy(update={"state": None})
     data = [file.parent / "data" for file in files[:2]]

@@ -13,12 +13,9 @@ from typing import Any
 import click
 import numpy as np
 
-from pura.crypto.keys import write_keys
-from pura.crypto.rng import SystemRng
-from pura.crypto.threshold import generate
 from pura.errors import PuraError
 from pura.ids import Engine
-from pura_bench import results
+from pura_bench import loopback, results
 from pura_bench.load import percentiles
 from pura_bench.machine import resident_bytes
 from pura_bench.soak.chaos import Link
@@ -27,16 +24,13 @@ from pura_bench.soak.faults import READY_S, Faults
 from pura_client import config as client_config
 from pura_client.processes import Server, free_ports, wait_ready
 from pura_client.session import connect
+from pura_server import config as server_config
 from pura_server.config import Collection
-from pura_server.deploy import Hosts, make
 
 ELSEWHERE = "127.0.0.2"
 """Where S1 finds S2: the link listens there on S2's own ports."""
 DEADLINE_S = 60.0
 _LOOK_S = 2.0
-_LIMITS = (
-    "\n[budget]\nquestions = 1000000\nper_hour = 1000000.0\nenrolments = 1000000\nenrolments_per_hour = 1000000.0\n"
-)
 LEFT_OUT = [
     "disk full and clocks that jump: tests/grpc and the simulations have them; here they would need another machine",
 ]
@@ -73,11 +67,11 @@ def soak(
 def _run(
     folder: Path, minutes: float, clients: int, rate: float, calm: float, dimension: int, bits: int, seed: int
 ) -> dict[str, Any]:
-    write_keys(generate(bits, SystemRng(), Engine.PREPARED), folder / "keys")
-    s1_port, s2_port, sessions = free_ports(3)
+    keys = loopback.new_keys(folder, Engine.PREPARED, bits)
     collection = Collection(dimension=dimension, threshold=0.6, embedder="none")
-    s1, s2, toml = make(folder, folder / "keys", collection, Hosts("127.0.0.1", "127.0.0.1", s1_port, s2_port))
-    s1.write_text(s1.read_text().replace(f'"127.0.0.1:{s2_port}"', f'"{ELSEWHERE}:{s2_port}"') + _LIMITS)
+    s1, s2, toml = loopback.lay(folder, keys, collection)
+    s2_port, sessions = int(server_config.load(s2).listen.rpartition(":")[2]), free_ports(1)[0]
+    s1.write_text(s1.read_text().replace(f'"127.0.0.1:{s2_port}"', f'"{ELSEWHERE}:{s2_port}"'))
     s2.write_text(s2.read_text().replace("\ndata = ", f'\nsessions = "127.0.0.1:{sessions}"\ndata = ', 1))
     configs = []
     for i in range(clients):  # each remembers for itself what it has seen
