@@ -57,6 +57,7 @@ class Table:
 class Section:
     """One kind of result."""
 
+    kind: str
     title: str
     command: str
     machine: str
@@ -79,8 +80,8 @@ def render(contents: Iterable[Row]) -> str:
     contents = list(contents)
     source = resources.files("pura_bench.report").joinpath("report.html.j2").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    page = environment.from_string(source)
-    return page.render(matrix=matrix(contents), topics=topics(contents), first=_first(contents))
+    page, shown = environment.from_string(source), topics(contents)
+    return page.render(matrix=matrix(contents), topics=shown, first=_first(shown))
 
 
 def topics(contents: list[Row]) -> list[Topic]:
@@ -93,12 +94,12 @@ def topics(contents: list[Row]) -> list[Topic]:
     return [topic for topic in out.values() if topic.sections]
 
 
-def _first(contents: list[Row]) -> list[tuple[str, str, str, str]]:
-    """The plots of the first screen: topic, title, caption, image."""
+def _first(shown: list[Topic]) -> list[tuple[str, str, str, str]]:
+    """The plots of the first screen: what it answers, title, caption, image."""
     out = []
-    for topic, kind in (("How fast", "speed"), ("How accurate", "accuracy")):
-        images = [image for content in contents if content["kind"] == kind for image in section(content).images[:1]]
-        out += [(topic, *image) for image in images[:1]]
+    for answers, kind in (("How fast", "speed"), ("How accurate", "accuracy")):
+        images = [one.images[0] for topic in shown for one in topic.sections if one.kind == kind and one.images]
+        out += [(answers, *image) for image in images[:1]]
     return out
 
 
@@ -140,6 +141,7 @@ def section(content: Row) -> Section:
     elif kind == "topic":
         title = f"Accuracy, {content['topic']}: {content['data_set']}"
     return Section(
+        kind,
         title,
         str(machine.get("command") or content.get("command", "")),
         _machine({"time": content.get("when"), **machine}),
