@@ -10,7 +10,6 @@ import ssl
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from desk_process import Desk, desk, faces_deployment, upload
 from orl_pictures import LARGER, WIDTH, group, jpeg, need_faces, picture
 from PIL import Image
 from server_pair import Deployment
+from waiting import until
 
 from pura.face.images import read
 from pura_client.processes import free_ports
@@ -490,12 +490,13 @@ def test_a_folder_import_goes_on_by_itself(enrolled: Desk) -> None:
 
 
 def waited(http: httpx.Client, where: str) -> dict[str, Any]:
-    for _ in range(1200):
+    def ended() -> dict[str, Any] | None:
         now: dict[str, Any] = http.get(where).json()
-        if now["state"] in ("done", "stopped"):
-            return now
-        time.sleep(0.1)
-    raise AssertionError(now)
+        return now if now["state"] in ("done", "stopped") else None
+
+    found = until(ended)
+    assert found is not None
+    return found
 
 
 # --- start and end --------------------------------------------------------------------------------

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, until_async
 from wires import wire
 
 from pura.crypto.keys import load_public
@@ -146,13 +146,6 @@ class Pair:
         await asyncio.to_thread(self.pool.shutdown)  # its parties end when the loop tells them
 
 
-async def until(what: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
-    ends = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < ends
-        await asyncio.sleep(0.005)
-
-
 @pytest.fixture
 async def pair() -> AsyncIterator[Pair]:
     made = Pair(Peer())
@@ -173,7 +166,7 @@ def say(*words: bytes) -> Rounds[list[bytes]]:
 
 
 async def ready(link: PeerLink) -> None:
-    await until(lambda: link.state is State.READY)
+    await until_async(lambda: link.state is State.READY)
 
 
 async def ask(link: PeerLink, party: Rounds[object], tally: Tally | None = None) -> object:
@@ -188,7 +181,7 @@ async def test_a_conversation_and_its_last_word(pair: Pair) -> None:
         tally = Tally()
         assert await ask(link, say(b"hello", b"a" * 100_000, b"b", b"end"), tally) == [b"a" * 100_000, b"b"]
         assert tally.rounds == 2
-        await until(lambda: pair.peer.heard[-1] == b"end")  # S1 was done when it had sent this
+        await until_async(lambda: pair.peer.heard[-1] == b"end")  # S1 was done when it had sent this
     assert pair.states == [State.SETTLING, State.READY]
 
 
@@ -197,12 +190,12 @@ async def test_s1_keeps_up_with_the_epochs_of_s2(pair: Pair) -> None:
     await ready(link)
     assert link.proof_epochs == (b"epoch 0 of 1",)
     pair.peer.hours = 1
-    await until(lambda: link.proof_epochs == (b"epoch 1 of 1", b"epoch 0 of 1"))
+    await until_async(lambda: link.proof_epochs == (b"epoch 1 of 1", b"epoch 0 of 1"))
     pair.peer.hours = 2
-    await until(lambda: link.proof_epochs == (b"epoch 2 of 1", b"epoch 1 of 1"))
+    await until_async(lambda: link.proof_epochs == (b"epoch 2 of 1", b"epoch 1 of 1"))
     await pair.server.stop(0)
     await pair.serve()
-    await until(lambda: link.state is State.READY and pair.peer.greetings == 2)
+    await until_async(lambda: link.state is State.READY and pair.peer.greetings == 2)
     # S2 may have started anew: nothing of the connection before counts
     assert link.proof_epochs == (b"epoch 2 of 2",)
 
@@ -281,7 +274,7 @@ async def test_errors_of_the_other_party(pair: Pair) -> None:
 
     with pytest.raises(InvalidTemplate):
         await ask(link, late())
-    await until(pair.peer.closed.is_set)
+    await until_async(pair.peer.closed.is_set)
     assert link.state is State.READY
     assert pair.settled == 1
 
@@ -330,12 +323,12 @@ async def test_what_is_stopped_here_stops_there(pair: Pair) -> None:
             closed.append("here")
 
     going = asyncio.ensure_future(ask(link, waits()))
-    await until(lambda: pair.peer.heard == [b"hello"])
+    await until_async(lambda: pair.peer.heard == [b"hello"])
     going.cancel()
     with pytest.raises(asyncio.CancelledError):
         await going
     assert closed == ["here"]
-    await until(pair.peer.closed.is_set)
+    await until_async(pair.peer.closed.is_set)
     with pytest.raises(PeerUnavailable, match="in time"):
         await link.ask(waits(), Tally(), 0.2)
     assert closed == ["here", "here"]
@@ -387,7 +380,7 @@ async def test_the_link_comes_back_by_itself(pair: Pair) -> None:
     link = await pair.link()
     await ready(link)
     await pair.server.stop(0)
-    await until(lambda: link.state is State.DOWN)
+    await until_async(lambda: link.state is State.DOWN)
     with pytest.raises(PeerUnavailable):
         await ask(link, say(b"hello"))
     await asyncio.sleep(0.5)
@@ -425,11 +418,11 @@ async def test_s2_drains_what_s1_has_begun(pair: Pair) -> None:
         return (yield from receive(Word)).text
 
     going = asyncio.ensure_future(ask(link, slow()))
-    await until(lambda: pair.peer.heard == [b"hello", b"1"])
+    await until_async(lambda: pair.peer.heard == [b"hello", b"1"])
     pair.calls.draining = True
     with pytest.raises(PeerUnavailable):
         await ask(link, say(b"hello", b"x"))
-    await until(lambda: link.state is State.DOWN)
+    await until_async(lambda: link.state is State.DOWN)
     go_on.set()
     assert await going == b"2"
     pair.calls.draining = False
@@ -446,7 +439,7 @@ async def test_the_last_hello_counts(pair: Pair) -> None:
         yield from receive(Word)
 
     going = asyncio.ensure_future(ask(first, waits()))
-    await until(lambda: pair.peer.heard == [b"hello"])
+    await until_async(lambda: pair.peer.heard == [b"hello"])
     pair.links[0].cancel()
     second = await pair.link()
     await ready(second)
@@ -467,8 +460,8 @@ async def test_a_peer_that_is_gone_without_a_word_is_noticed(pair: Pair) -> None
         link = await pair.link(between.port)
         await ready(link)
         assert between.cut() > 0
-        await until(lambda: State.DOWN in pair.states, SILENCE_S)
-        await until(lambda: link.state is State.READY, SILENCE_S)
+        await until_async(lambda: State.DOWN in pair.states, SILENCE_S)
+        await until_async(lambda: link.state is State.READY, SILENCE_S)
         assert pair.settled == 2
         assert await ask(link, say(b"hello", b"a", b"end")) == [b"a"]
 
@@ -484,7 +477,7 @@ async def test_two_that_do_not_agree(other: Params, kind: type[PuraError]) -> No
     pair = Pair(Peer(), other)
     await pair.serve()
     link = await pair.link()
-    await until(lambda: pair.agreed[:1] == [False] and link.state is State.DOWN)
+    await until_async(lambda: pair.agreed[:1] == [False] and link.state is State.DOWN)
     with pytest.raises(kind):
         await ask(link, say(b"hello"))
     assert (pair.settled, pair.peer.greetings, pair.peer.heard) == (0, 0, [])

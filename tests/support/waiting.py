@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -19,3 +20,10 @@ def until(what: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
         assert time.monotonic() < ends, f"nothing came in {patience_s:.0f} s"
         time.sleep(0.02)
     return found
+
+
+async def until_async(what: Callable[[], object], patience_s: float = PATIENCE_S) -> None:
+    """The same on an event loop, which goes on meanwhile."""
+    async with asyncio.timeout(patience_s):
+        while not what():
+            await asyncio.sleep(0.005)

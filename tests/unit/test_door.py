@@ -14,7 +14,7 @@ import grpc.aio
 import pytest
 from certs import DAY, issue_between
 from prometheus_client import generate_latest
-from waiting import PATIENCE_S
+from waiting import until_async
 
 from pura.errors import BadConfig, NotAuthorised
 from pura.ids import ClientId
@@ -263,12 +263,6 @@ async def code_of(call: Any) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not what():
-            await asyncio.sleep(0.005)
-
-
 FORGET = "/pura.v1.Gateway/Forget"
 
 
@@ -280,7 +274,7 @@ async def test_a_visitor_is_carried_and_known(house: House) -> None:
         assert [page.entries[0].handle for page in pages] == [0, 1, 2]
         assert (await stub.Forget(pb.ForgetRequest(handles=range(1, 100)))).removed == 99
         assert house.door.connections == 1
-    await until(lambda: house.door.connections == 0)
+    await until_async(lambda: house.door.connections == 0)
     assert list(Path(house.door.inner).parent.iterdir()) == [Path(house.door.inner)]
 
 
@@ -319,7 +313,7 @@ async def test_a_client_has_so_many_connections(house: House) -> None:
         assert codes == [grpc.StatusCode.OK, grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE]
         assert house.refused(Why.CONNECTIONS) >= 1
         await channels[0].close()
-        await until(lambda: house.door.connections == 1)
+        await until_async(lambda: house.door.connections == 1)
         more = await stack.enter_async_context(house.visit(house.client))
         assert await code_of(pura_pb2_grpc.GatewayStub(more).Info(pb.InfoRequest())) is grpc.StatusCode.OK
 
@@ -330,7 +324,7 @@ async def test_a_client_has_so_many_calls(house: House) -> None:
         stubs = [pura_pb2_grpc.GatewayStub(channel) for channel in (one, two)]
         held = [asyncio.ensure_future(code_of(stub.Info(pb.InfoRequest()))) for stub in stubs]
         client = ClientId("desk")
-        await until(lambda: house.reception._open[client] == 2)
+        await until_async(lambda: house.reception._open[client] == 2)
         assert await code_of(stubs[0].Forget(pb.ForgetRequest())) is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert house.refused(Why.CALLS) == 1
         house.service.hold.set()
@@ -346,9 +340,9 @@ async def test_a_message_has_a_time_to_arrive(house: House) -> None:
         assert await code_of(call) is grpc.StatusCode.INVALID_ARGUMENT
         assert house.refused(Why.SLOW) == 1
         call = channel.stream_unary(FORGET)()
-        await until(lambda: bool(house.reception._open))
+        await until_async(lambda: bool(house.reception._open))
         call.cancel()
-        await until(lambda: house.refused(Why.BROKEN) == 1)
+        await until_async(lambda: house.refused(Why.BROKEN) == 1)
         assert await code_of(channel.stream_unary(FORGET)(iter(()))) is grpc.StatusCode.INVALID_ARGUMENT
         assert house.refused(Why.BROKEN) == 2
     assert house.service.heard == []
