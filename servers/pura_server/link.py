@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import enum
 import secrets
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -99,8 +100,6 @@ class PeerLink:
         self._lines: Lines | None = None
         self._channel: grpc.aio.Channel | None = None
         self._stub: PeerAsyncStub | None = None
-        self._used = False
-        """Whether anything but greeting and settling may run over this connection."""
         self._epoch = ""
         self.proof_epochs: tuple[bytes, ...] = ()
         """S2's epochs that a proof may name, as far as known: the current one, and the one before if it is of this
@@ -109,6 +108,7 @@ class PeerLink:
         self._lost: PuraError | None = None
         self._settled = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
+        self._of_channel: list[asyncio.Task[None]] = []
         self.state = State.DOWN
         self.why: PuraError = PeerUnavailable("the other server has not been reached yet; try again")
         self._changes = asyncio.Lock()  # held by whoever changes the gallery, or settles
@@ -164,13 +164,11 @@ class PeerLink:
                 raise PuraError(detail="settling failed") from error
         if self._lost is not None:
             raise self._lost
-        self._used = True
         await self._become(State.READY)
         logger().info("peer ready", epoch=self._epoch[:8] if fresh else None)
 
     async def _hello(self) -> None:
         channel = self._channel = self._connect()
-        self._used = False
         stub = self._stub = PeerStub(channel)
         mine = self._params
         request = pb.HelloRequest(protocol=PROTOCOL_VERSION, agreement=mine.agreement, key_id=mine.key_id)
@@ -184,8 +182,7 @@ class PeerLink:
         if reply.sessions and self._new_lines is not None:
             self._lines = self._new_lines(reply.sessions, reply.epoch)
             await asyncio.to_thread(self._lines.try_out)
-        self._keep(self._watch(channel))
-        self._keep(self._follow(stub))
+        self._of_channel = [self._keep(self._watch(channel)), self._keep(self._follow(stub))]
 
     async def _watch(self, channel: grpc.aio.Channel) -> None:
         """Notice that a connection broke while nobody used it."""
@@ -221,19 +218,21 @@ class PeerLink:
         return error
 
     def _leave(self) -> None:
-        """Give a connection up. What runs over it may still come to its end: S2 may only be about to stop. One that
-        never got ready is closed at once: S2 bounds how many there are, and tries come every few seconds."""
+        """Give a connection up. What runs over it may still come to its end: S2 may only be about to stop."""
         channel, self._channel, self._stub = self._channel, None, None
         lines, self._lines = self._lines, None
         if lines is not None:
             lines.close()
+        for task in self._of_channel:
+            task.cancel()
         if channel is not None:
-            self._keep(channel.close(_LEAVE_S if self._used else None))
+            self._keep(channel.close(_LEAVE_S))
 
-    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+    def _keep(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
     async def _become(self, state: State) -> None:
         if state is State.READY:
@@ -303,8 +302,11 @@ class PeerLink:
             line.fail(PeerUnavailable())
             return await work
         number = structlog.contextvars.get_contextvars().get("request", "")
+        # what a session that failed leaves behind, errors and their frames, must not hold the call: a channel that was
+        # closed keeps its connection while there is a call, here and at S2, which bounds how many there are
+        calls: list[Any] = []
         try:
-            call = stub.Session(metadata=((EPOCH_KEY, self._epoch), (REQUEST_KEY, number)), timeout=seconds)
+            calls.append(stub.Session(metadata=((EPOCH_KEY, self._epoch), (REQUEST_KEY, number)), timeout=seconds))
         except grpc.aio.UsageError as error:  # the channel was closed meanwhile; the party waits in its thread
             line.fail(PeerUnavailable(detail=str(error)))
             return await work
@@ -317,7 +319,7 @@ class PeerLink:
 
         async def read() -> bytes | None:
             nonlocal told
-            frame = await call.read()
+            frame = await calls[0].read()
             if not isinstance(frame, pb.Frame):
                 return None
             if frame.error_code:
@@ -329,20 +331,24 @@ class PeerLink:
             return frame.body
 
         async def write(body: bytes) -> None:
-            await call.write(pb.Frame(body=body))
+            await calls[0].write(pb.Frame(body=body))
+
+        async def done() -> None:
+            await calls[0].done_writing()
 
         def named(error: Exception) -> PuraError:
+            traceback.clear_frames(error.__traceback__)
             if isinstance(error, grpc.aio.AioRpcError) and error.code() in BROKEN:
                 lost(PeerUnavailable(detail=f"{error.code().name}: {error.details()}"))
             return typed(error)
 
         try:
-            return await converse(party, line, work, read, write, named, call.done_writing)
+            return await converse(party, line, work, read, write, named, done)
         except BaseException:
             if told:
-                self._keep(_to_the_end(call))
+                self._keep(_to_the_end(calls.pop()))
             else:
-                call.cancel()
+                calls.pop().cancel()
             raise
 
 

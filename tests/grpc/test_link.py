@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -163,6 +165,36 @@ def say(*words: bytes) -> Rounds[list[bytes]]:
         if word != b"end":
             heard.append((yield from receive(Word)).text)
     return heard
+
+
+class Crossing:
+    """Stands between the two ends, and counts the connections that are open and that there were."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.open = self.ever = 0
+
+    async def serve(self) -> int:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open, self.ever = self.open + 1, self.ever + 1
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            await asyncio.gather(self._one_way(reader, back), self._one_way(there, writer))
+        finally:
+            self.open -= 1
+
+    @staticmethod
+    async def _one_way(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+        writer.close()
+
+    async def close(self) -> None:
+        self._server.close()
 
 
 async def ready(link: PeerLink) -> None:
@@ -482,3 +514,19 @@ async def test_two_that_do_not_agree(other: Params, kind: type[PuraError]) -> No
         await ask(link, say(b"hello"))
     assert (pair.settled, pair.peer.greetings, pair.peer.heard) == (0, 0, [])
     await pair.close()
+
+
+async def test_a_connection_that_settles_nothing_does_not_stay(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two galleries of two moments: S1 tries again and again, and S2 bounds how many connections S1 has."""
+    monkeypatch.setattr("pura_server.link._LONGEST_PAUSE_S", 0.01)
+    monkeypatch.setattr(pair, "reconcile", lambda: say(b"raise", b"x"))
+    between = Crossing(pair.port)
+    port = await between.serve()
+    gc.collect()
+    gc.disable()  # what a collector would end some day has to end by itself
+    try:
+        await pair.link(port)
+        await until_async(lambda: between.ever >= 40 and between.open <= 2)
+    finally:
+        gc.enable()
+        await between.close()
