@@ -344,7 +344,8 @@ class PeerLink:
 
         try:
             return await converse(party, line, work, read, write, named, done)
-        except BaseException:
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
             if told:
                 self._keep(_to_the_end(calls.pop()))
             else:

@@ -7,7 +7,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -516,10 +516,18 @@ async def test_two_that_do_not_agree(other: Params, kind: type[PuraError]) -> No
     await pair.close()
 
 
-async def test_a_connection_that_settles_nothing_does_not_stay(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+def finds_another_moment() -> Rounds[None]:
+    yield from say(b"hello", b"x")
+    raise MaterialUsed
+
+
+@pytest.mark.parametrize("found", [finds_another_moment, lambda: say(b"raise", b"x")], ids=["by S1", "by S2"])
+async def test_a_connection_that_settles_nothing_does_not_stay(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, found: Callable[[], Rounds[None]]
+) -> None:
     """Two galleries of two moments: S1 tries again and again, and S2 bounds how many connections S1 has."""
     monkeypatch.setattr("pura_server.link._LONGEST_PAUSE_S", 0.01)
-    monkeypatch.setattr(pair, "reconcile", lambda: say(b"raise", b"x"))
+    monkeypatch.setattr(pair, "reconcile", found)
     between = Crossing(pair.port)
     port = await between.serve()
     gc.collect()
