@@ -155,6 +155,7 @@ def test_alignment_of_known_fields() -> None:
     assert found["N10"][j] == pytest.approx(float(np.mean([1 - v[j] @ v[i] for i in near])))
     # averaged over identities
     assert len(geometry.alignments(same, np.arange(60) // 10)["N10"]) == 6
+    assert geometry.alignments(np.stack([x, x, x]), identity) == {}
 
 
 def test_a_probe_and_ks_see_a_shift_and_no_difference() -> None:

@@ -36,6 +36,8 @@ from pura_bench.accuracy.people import auc, drawn, middle
 from pura_bench.accuracy.topic import Photos, Row, Table, models, topic
 
 NEIGHBOURS, BALL, FOLDS = 10, 0.9, 5
+FEWEST = 4
+"""People whose faces are found, for anything to be said."""
 STEPS = (
     Attribute("keystone", "% of height", attributes.keystone, (-12, 0, 12)),
     Attribute("rotation", "degrees", attributes.rotation, (-15, 0, 15)),
@@ -55,7 +57,8 @@ Vectors = NDArray[np.float64]
 
 
 def alignments(steps: Vectors, identity: NDArray[np.int64]) -> dict[str, Vectors]:
-    """The local energies (identities,) or, of one identity, (photos,): by N10, by 1/d, in a ball. steps: (3, n, D)."""
+    """The local energies (identities,) or, of one identity, (photos,): by N10, by 1/d, in a ball. steps: (3, n, D).
+    Nothing where the attribute moves nobody: hue, of grey photos."""
     from sklearn.metrics.pairwise import cosine_distances
     from sklearn.neighbors import kneighbors_graph
 
@@ -73,8 +76,10 @@ def alignments(steps: Vectors, identity: NDArray[np.int64]) -> dict[str, Vectors
         for name, weights in (("N10", near), ("1/d", 1 / np.maximum(apart, 1e-9)), ("ball", ball.astype(np.float64))):
             total = weights.sum(1)
             out[name].append((weights * turned).sum(1)[total > 0] / total[total > 0])
+    if not out["N10"]:
+        return {}
     several = len(out["N10"]) > 1
-    return {name: np.array([e.mean() for e in each]) if several else each[0] for name, each in out.items()}
+    return {name: np.array([e.mean() for e in each if len(e)]) if several else each[0] for name, each in out.items()}
 
 
 def estimate(values: Vectors, seed: int) -> Row:
@@ -108,7 +113,7 @@ def probe(having: Vectors, lacking: Vectors, people: NDArray[np.int64], seed: in
 
 @topic(
     "geometry",
-    click.option("--people", default=250, show_default=True, type=click.IntRange(4)),
+    click.option("--people", default=250, show_default=True, type=click.IntRange(FEWEST)),
     click.option("--each", default=1, show_default=True, type=click.IntRange(1), help="Photos of each person."),
     click.option("--also", multiple=True, help="Another embedder on the same faces: a name, or a TOML file."),
     click.option("--groups", "files", multiple=True, type=click.Path(path_type=Path), help="Labels, for KS and probe."),
@@ -174,6 +179,9 @@ class _Cropper:
 def _row(steps: Vectors, plain: Vectors, who: NDArray[np.int64], identity: NDArray[np.int64], seed: int) -> Row:
     at_end = steps[2]
     found = ~np.isnan(at_end[:, 0])
+    lost = {"faces not found": int((~found).sum())}
+    if len(np.unique(who[found])) < FEWEST:
+        return lost
     energies = alignments(steps, identity)
     one_each = np.unique(who, return_index=True)[1]
     shuffled = np.random.default_rng(seed).permutation(one_each[found[one_each]])
@@ -183,7 +191,7 @@ def _row(steps: Vectors, plain: Vectors, who: NDArray[np.int64], identity: NDArr
         **{f"E, {name}" if name != "N10" else "E": estimate(values, seed) for name, values in energies.items()},
         "KS": macroscale(at_end[shuffled[:half]], plain[shuffled[half:]]),
         "probe, AUC": probe(at_end[found], plain[found], both, seed),
-        "faces not found": int((~found).sum()),
+        **lost,
     }
 
 
