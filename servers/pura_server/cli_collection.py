@@ -22,8 +22,10 @@ from pura_server.config import ENROLMENTS_A_DAY, QUESTIONS_A_DAY, Budget, Collec
 PEOPLE = 1000
 DEEP = 0.05
 """How far above the threshold a score is no longer doubtful."""
-SEARCH = 0.1
-"""How far identify's threshold is above verify's at the least: it is asked about everybody at once."""
+SEARCH = 0.15
+"""How far identify's threshold is above verify's at the least: it is asked about everybody at once, and no tries count.
+By 0.10 an attacker who chooses its probes well opened somebody of 500 at the 126th question, by this nobody within
+10,000 (docs/attack.md)."""
 _F = TypeVar("_F", bound=Callable[..., None])
 
 
@@ -194,7 +196,8 @@ def _for_people(embedder: str, threshold: float, people: int | None, fpir: float
     how = "extrapolated from" if point.extrapolated else "measured on"
     return at, (
         f"identify matches from a cosine of {at:.3f} on: at most {fpir:.1%} of strangers are named among {count:,} "
-        f"people, {how} {curve.data_set}; another number: --people"
+        f"people, {how} {curve.data_set}; another number: --people. Enrol people by several photos: by one, more "
+        "are missed (docs/accuracy.md)"
     )
 
 
