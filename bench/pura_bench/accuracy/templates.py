@@ -26,7 +26,7 @@ EMBEDDERS = (SFACE, SFACE_CENTRED, SFACE_MIRRORED)
 FMR = 1e-4
 FARS = (1e-4, 1e-5)
 FPIR = 0.01
-AT = (0.37, 0.43, 0.47)
+AT = (0.37, 0.43, 0.47, 0.52)
 Mask = NDArray[np.bool_]
 ALL = 99
 """More photos than anybody has."""
@@ -86,10 +86,12 @@ class Trial:
         """At the lowest threshold at which at most this share of impostors matches."""
         return self.share(self.own >= metrics.threshold_for(self.impostors, far))
 
-    def tpir(self, fpir: float) -> Interval:
-        """With all people of several photos enrolled and all others strangers."""
+    def tpir(self, fpir: float) -> Interval | None:
+        """With all people of several photos enrolled and all others strangers; None where everybody has several."""
         gallery = self.scores[:, self.several]
         strangers = gallery[~self.several[self.who]]
+        if not len(strangers):
+            return None
         at = metrics.threshold_for(strangers.max(1), fpir)
         return self.share((self.own >= at) & (self.own >= gallery.max(1)))
 
@@ -149,7 +151,7 @@ def _row(
         "template": {1: "one photo", ALL: "mean of all others"}.get(count, f"mean of up to {count}"),
         "photos refused": refused,
         **{f"TAR at FAR {far:.0e}": tried.tar(far).as_dict() for far in FARS},
-        f"TPIR at FPIR {FPIR:.0%}": tried.tpir(FPIR).as_dict(),
+        f"TPIR at FPIR {FPIR:.0%}": tpir.as_dict() if (tpir := tried.tpir(FPIR)) else None,
         "threshold": at,
         "FMR there": metrics.matches(tried.impostors, at).value,
         "FNMR there": tried.share(~(tried.own >= at)).as_dict(),
