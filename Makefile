@@ -11,9 +11,10 @@ DOCS_READY := $(VENV)/.ready-docs
 # everything that is installed is named with its hash in requirements/, but torch: its builds differ from place to place
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 DEMO_FLAGS ?=
+VIEWS_FLAGS ?= --rounds 60
 PROTOC = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Ipura/wire/_pb=proto/pura/v1 pura/wire/_pb/pura.proto
 
-.PHONY: help demo desk attack-demo test lint format proto proto-check bench-micro lock licences sbom dist docs coverage clean
+.PHONY: help demo desk attack-demo test lint format proto proto-check bench-micro lock licences sbom dist docs coverage views clean
 
 help:
 	@echo "make demo         the whole job on real photos: keys, two servers, enrol, identify, verify"
@@ -30,6 +31,7 @@ help:
 	@echo "make dist         wheel and sdist in dist/, checked and installed in a clean environment"
 	@echo "make docs         these pages and the API reference in site/, every link checked"
 	@echo "make coverage     the tests with coverage of pura, servers and clients, their processes too"
+	@echo "make views        the long run of the tests that no server's view can be told from a simulated one"
 	@echo "make clean        remove what the other targets made"
 
 $(BIN)/python:
@@ -149,6 +151,9 @@ coverage: $(DEV_READY)
 	-$(BIN)/coverage run -m pytest $(TESTS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+views: $(DEV_READY)
+	PYTHONPATH=tests $(BIN)/python -m views $(VIEWS_FLAGS)
 
 bench-micro: $(DEV_READY)
 	$(BIN)/python -m pura_bench.micro

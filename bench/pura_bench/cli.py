@@ -24,7 +24,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "security": ("pura_bench.security.cli:security", "Replays attacks against plaintext and encrypted deployments."),
     "report": ("pura_bench.report.cli:report", "One HTML file of all results, and the figures of README."),
     "micro": ("pura_bench.micro:main", "The primitives and one published query, beside phe."),
-    "views": ("pura_bench.views.__main__:main", "Whether each server's view can be told from a simulated one."),
     "exactness": ("pura_bench.exactness:main", "Answers against plain integers, on galleries of all kinds."),
     "liveness": ("pura_bench.liveness.cli:liveness", "How often the gate before encryption errs."),
     "gpu": ("pura_bench.gpu:main", "What a server multiplies: numpy against torch on a GPU."),

@@ -26,7 +26,7 @@ from pura.protocols.prepared.template import seal_template
 from pura.rounds import Done, Rounds, Tally, advance, run_pair
 from pura.statements import Signer, Verifier
 from pura.store.sqlite import SqliteStore
-from pura_bench.views.told import ToldCorrelations
+from pura_bench.told import ToldCorrelations
 from pura_client.engines import Author
 from pura_server.backend import Answer, NewEntry, Query
 from pura_server.claims import Claim

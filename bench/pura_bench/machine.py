@@ -56,7 +56,7 @@ def _program() -> str:
     """How this was started: a script by its name, a module as Python takes it."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     module = "" if spec is None else spec.name.removesuffix(".__main__")
-    return f"python -m {module}" if module.startswith("pura") else Path(sys.argv[0]).name
+    return f"python -m {module}" if module.startswith(("pura", "views")) else Path(sys.argv[0]).name
 
 
 def cpu_seconds(pid: int) -> float:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from lattice_bench import Bench, HalfFlood, SameMask, WithoutFlood, parts
+from views import stats
+from views.stats import PValues
 
 from pura.crypto.rlwe import ring
 from pura.crypto.rlwe.evaluator import Evaluator
 from pura.crypto.rlwe.parameters import DIGIT_BITS, HIGH, SLOTS
 from pura.crypto.rng import SeededRng
-from pura_bench.views import stats
-from pura_bench.views.stats import PValues
 
 ROWS = 48
 SHOWN = 256

@@ -4,24 +4,24 @@ Base OTs, extension, lattice and leaves have tests of their own (test_base_ot, t
 product, and the correlations are told.
 
 Seeds are fixed. A false alarm has probability below 1e-6 for each test function over all seeds; the broken variants
-show that the tests see what they are for. `python -m pura_bench.views` is the longer run.
+show that the tests see what they are for. `make views` is the longer run.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from views import stats
+from views.__main__ import KINDS
+from views.compare import GALLERY, others, questions
+from views.controls import CONTROLS, Control
+from views.observe import TAU
+from views.stats import PValues
+from views.world import Keys
 
 from pura.crypto.keys import load_public, load_share
 from pura.crypto.rng import SeededRng
 from pura.ids import Party
-from pura_bench.views import stats
-from pura_bench.views.__main__ import KINDS
-from pura_bench.views.compare import GALLERY, others, questions
-from pura_bench.views.controls import CONTROLS, Control
-from pura_bench.views.observe import TAU
-from pura_bench.views.stats import PValues
-from pura_bench.views.world import Keys
 
 RUNS = 24
 

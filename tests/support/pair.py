@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from views.world import Keys, exact
 
 from pura.crypto.keys import load_public, load_share
 from pura.params import Params
 from pura_bench import inprocess
 from pura_bench.inprocess import directions, opened_unchecked
-from pura_bench.views.world import Keys, exact
 from pura_server.engines import lattice
 
 __all__ = ["FIXTURES", "KEYS", "PK", "LatticePair", "Pair", "directions", "opened_unchecked", "templates"]

@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 from hypothesis import given
 from hypothesis import strategies as st
+from views import stats
+from views.stats import PValues
 
 from pura.crypto.keyfile import seal
 from pura.crypto.maskfile import load_masks, replace_masks, write_masks
@@ -19,8 +21,6 @@ from pura.crypto.masks import NONCE_BYTES, MaskKeys
 from pura.crypto.rng import SeededRng
 from pura.errors import BadKeyFile, StorageFull, WouldOverwrite, WrongKey
 from pura.ids import KeyId, Party
-from pura_bench.views import stats
-from pura_bench.views.stats import PValues
 
 KEYS = MaskKeys.draw(SeededRng("masks")).renewed(SeededRng("masks 2"))
 

@@ -21,7 +21,7 @@ from pura.protocols.prepared.correlate import (
 )
 from pura.protocols.prepared.correlations import SLOTS, Correlations, MaskedBlock, Masks, ReadMasks
 from pura.rounds import Rounds, Send, Tally, advance, run_pair
-from pura_bench.views.told import ToldCorrelations
+from pura_bench.told import ToldCorrelations
 
 BLOCKS = [MaskedBlock(BlockId(1), 0), MaskedBlock(BlockId(2), 3)]
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from pair import KEYS
+from views.world import FAN_INS, World, exact
 
 from pura.protocols.prepared import match, pack
 from pura.protocols.prepared.correlations import SLOTS
 from pura.rounds import Rounds, run_pair
-from pura_bench.views.world import FAN_INS, World, exact
 
 
 @pytest.mark.parametrize(("dimension", "scale"), [(16, 16), (128, 128), (512, 512)])

@@ -23,7 +23,7 @@ from pura.protocols.prepared.side import Side
 from pura.protocols.shares.extension import Ends
 from pura.protocols.shares.ledger import Ledger
 from pura.rounds import Rounds, run_pair
-from pura_bench.views.told import ToldCorrelations
+from pura_bench.told import ToldCorrelations
 
 Table = NDArray[np.int64]
 FAN_INS = (2, 3, 4)

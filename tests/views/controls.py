@@ -22,7 +22,8 @@ from pura.protocols.prepared.sizes import Sizes
 from pura.protocols.prepared.template import Mask
 from pura.protocols.shares.select import Candidates, select
 from pura.rounds import Rounds, exchange
-from pura_bench.views.compare import (
+from pura_bench.told import Told
+from views.compare import (
     COUNTED,
     ENTRIES,
     GALLERY,
@@ -33,10 +34,9 @@ from pura_bench.views.compare import (
     repeated,
     uniformity,
 )
-from pura_bench.views.observe import Servers
-from pura_bench.views.stats import PValues
-from pura_bench.views.told import Told
-from pura_bench.views.world import FAN_INS, Keys
+from views.observe import Servers
+from views.stats import PValues
+from views.world import FAN_INS, Keys
 
 Context = contextlib.AbstractContextManager[Any]
 Drawn = tuple[list[int], list[Z]]

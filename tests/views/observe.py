@@ -28,8 +28,8 @@ from pura.protocols.prepared.ring import reduced, uniform
 from pura.protocols.prepared.template import MaskedTemplates
 from pura.protocols.shares.ledger import Windows
 from pura.rounds import Done, Rounds, advance, receive, run_pair, send
-from pura_bench.views import stats
-from pura_bench.views.world import FAN_INS, Keys, Table, World
+from views import stats
+from views.world import FAN_INS, Keys, Table, World
 
 D, SCALE, TAU = 16, 16, 256
 NAMED = 2

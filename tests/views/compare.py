@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from pura.ids import Party
-from pura_bench.views import stats
-from pura_bench.views.observe import NAMED, SCALE, TAU, D, Servers, View, kinds, masks_of, table
-from pura_bench.views.stats import PValues
-from pura_bench.views.world import Keys, Table, exact
+from views import stats
+from views.observe import NAMED, SCALE, TAU, D, Servers, View, kinds, masks_of, table
+from views.stats import PValues
+from views.world import Keys, Table, exact
 
 ENTRIES = 5
 GALLERY = exact(ENTRIES, D, SCALE, 1)

@@ -1,4 +1,4 @@
-"""The long run of the tests of views: `python -m pura_bench.views [--json FILE]`.
+"""The long run of the tests of views: `make views [--json FILE]`.
 
 Each server's view of questions and enrolments against its simulator, on a new key; then the broken variants, which
 have to be caught. Ends with status 1 when a view can be told from a simulated one, or a broken variant cannot.
@@ -16,11 +16,11 @@ from pura.crypto.rng import SeededRng
 from pura.crypto.threshold import generate
 from pura.ids import Engine, Party
 from pura_bench import results
-from pura_bench.views.compare import of_counted, of_enrolments, of_questions, of_verifications
-from pura_bench.views.controls import CONTROLS
-from pura_bench.views.observe import SCALE, D
-from pura_bench.views.stats import LEVEL, PValues
-from pura_bench.views.world import Keys
+from views.compare import of_counted, of_enrolments, of_questions, of_verifications
+from views.controls import CONTROLS
+from views.observe import SCALE, D
+from views.stats import LEVEL, PValues
+from views.world import Keys
 
 KINDS = {
     "questions": of_questions,
