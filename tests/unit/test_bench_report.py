@@ -122,13 +122,21 @@ def test_what_the_matrix_refers_to_is_there() -> None:
 
 def security_content() -> dict[str, Any]:
     rate = {"k": 3, "n": 4, "low": 0.2, "high": 0.9}
-    similarity, rates = {"median": 0.5, "low": 0.4, "high": 0.6}, {"0.001": rate}
-    verdict = {"network": "SFace", "similarity": similarity, "sar1": rates, "sar2": rates}
-    worse = {**verdict, "sar1": {"0.001": {**rate, "k": 1}}}
-    arm = {"deployment": "plaintext scores", "attack": "best", "budget": 2000, "verdicts": [verdict]}
+    similarity, rates = {"median": 0.5, "low": 0.4, "high": 0.6}, {"0.01": rate, "0.001": rate}
+    verdict = {"network": "SFace", "similarity": similarity, "sar1": rates, "sar2": rates, "accuracy": 0.5}
+    worse = {**verdict, "sar1": {"0.01": rate, "0.001": {**rate, "k": 1}}}
+    arm = {
+        "deployment": "plaintext scores",
+        "attack": "best",
+        "budget": 2000,
+        "n": 4,
+        "via": "the server",
+        "verdicts": [verdict],
+    }
     return {
         "kind": "security", "machine": {"cpu": "a CPU"}, "command": "pura bench security", "when": "today",
-        "arms": [{**arm, "attack": "other", "verdicts": [worse]}, {**arm, "budget": 9000}, arm],
+        "known": 9, "arms": [{**arm, "attack": "other", "verdicts": [worse]}, {**arm, "budget": 9000}, arm,
+                               {**arm, "deployment": "packed engine, curious S1"}],
         "transcripts": [{"transcript": "prepared s1", "questions": 7, "matches": rate}],
     }  # fmt: skip
 
@@ -136,8 +144,18 @@ def security_content() -> dict[str, Any]:
 def test_security_in_the_report() -> None:
     shown = section(security_content())
     assert shown.command == "pura bench security"
-    assert shown.tables[0].rows[2] == ["plaintext scores", "best", "2,000", "0.500 (0.400 to 0.600)", "75 % (20 to 90)"]
-    assert shown.tables[1].rows == [["prepared s1", "7"]]
+    minute, every, transcripts = shown.tables
+    assert minute.rows == [["plaintext scores", "best", "2,000", "75 % (20 to 90)", "75 % (20 to 90)", "-"]]
+    assert every.rows[0][6:8] == ["75 % (20 to 90)", "25 % (20 to 90)"]
+    assert len(every.rows) == 3  # what is of an engine that is gone stays in the file
+    assert transcripts.rows[0][:2] == ["prepared s1", "7"]
+    assert "75 % (20 to 90)" in transcripts.rows[0]
+
+
+def test_one_run_has_a_page_of_its_own() -> None:
+    page = render([security_content()], alone=True)
+    assert "What is protected from whom" not in page
+    assert "9 photos of the attacker" in page
 
 
 def test_accuracy_lines() -> None:

@@ -1,34 +1,33 @@
 """The figures of a run as tables and plots.
 
-`sections(result)` is what an HTML report takes: for each part a title, a table as HTML and a figure as PNG bytes (empty
-where there is none). `result` is a result file of `pura bench accuracy`, as read from JSON.
+`result` is a result file of `pura bench accuracy`, as read from JSON.
 """
 
 from __future__ import annotations
 
-import html
-import io
+import functools
+from collections.abc import Callable
 from typing import Any
 
 Rows = list[list[str]]
 """A table: the first row holds the heads."""
 
 
-def sections(result: dict[str, Any]) -> list[tuple[str, str, bytes]]:
-    """(title, table as HTML, figure as PNG) of each part of a result."""
-    figures = {"Accuracy": roc_figure, "Threshold": score_figure, "Invariance": invariance_figure}
+def parts(result: dict[str, Any]) -> list[tuple[str, Rows, str]]:
+    """(title, table, plot as data URI or "") of each part of a result."""
+    from pura_bench.report.plots import draw
+
+    painters: dict[str, tuple[Callable[..., None], tuple[float, float]]] = {
+        "Accuracy": (_roc, (7, 4)),
+        "Threshold": (_scores, (7, 4)),
+        "Invariance": (_invariance, (9, 5.5)),
+    }
     out = []
     for title, rows in tables(result):
-        draw = next((figure for head, figure in figures.items() if title.startswith(head)), None)
-        out.append((title, as_html(rows), draw(result) if draw else b""))
+        found = next((one for head, one in painters.items() if title.startswith(head)), None)
+        image = "" if found is None else draw(found[1], functools.partial(found[0], result=result))
+        out.append((title, rows, image))
     return out
-
-
-def as_html(rows: Rows) -> str:
-    """A table; all text is escaped."""
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:])
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def tables(result: dict[str, Any]) -> list[tuple[str, Rows]]:
@@ -210,24 +209,8 @@ def encrypted_rows(result: dict[str, Any]) -> Rows:
 # --- plots --------------------------------------------------------------------------------------
 
 
-def _png(figure: Any) -> bytes:
-    out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110)
-    return out.getvalue()
-
-
-def _axes(width: float = 7.0, height: float = 4.0) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.grid(visible=True, alpha=0.3)
-    return figure, axes
-
-
-def roc_figure(result: dict[str, Any]) -> bytes:
+def _roc(axes: Any, result: dict[str, Any]) -> None:
     """FNMR against FMR, both logarithmic."""
-    figure, axes = _axes()
     for row in result["rows"]:
         if "roc" in row:
             fmr, fnmr = zip(*row["roc"], strict=True)
@@ -236,12 +219,10 @@ def roc_figure(result: dict[str, Any]) -> bytes:
     axes.plot(max(at["fmr"]["value"], 1e-7), max(at["fnmr"]["value"], 1e-5), "k+", markersize=11, label="threshold")
     axes.set(xlabel="false match rate", ylabel="false non-match rate")
     axes.legend()
-    return _png(figure)
 
 
-def score_figure(result: dict[str, Any]) -> bytes:
+def _scores(axes: Any, result: dict[str, Any]) -> None:
     """How scores of one person and of two are spread, and the threshold."""
-    figure, axes = _axes()
     scores = result["scores"]
     edges = scores["edges"]
     for name, colour in (("impostor", "tab:red"), ("genuine", "tab:green")):
@@ -250,14 +231,12 @@ def score_figure(result: dict[str, Any]) -> bytes:
     axes.axvline(result["policy"]["threshold"], color="black", linewidth=1, label="threshold")
     axes.set(xlabel="cosine", ylabel="share of pairs")
     axes.legend()
-    return _png(figure)
 
 
-def invariance_figure(result: dict[str, Any]) -> bytes:
+def _invariance(axes: Any, result: dict[str, Any]) -> None:
     """Displacement and false non-matches, a group of bars for each attribute."""
     table = result["invariance"]
     rows = table["rows"]
-    figure, axes = _axes(9.0, 5.5)
     places = range(len(rows))
     names = [f"{row['attribute']} {row['level']:g}" for row in rows]
     axes.barh(
@@ -271,4 +250,3 @@ def invariance_figure(result: dict[str, Any]) -> bytes:
     axes.set_yticks(list(places), names, fontsize=7)
     axes.invert_yaxis()
     axes.legend(fontsize=8)
-    return _png(figure)

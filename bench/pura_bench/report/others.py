@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
-from pura.ids import GONE
+from pura_bench.report.security import median, percent
 
 Row = dict[str, Any]
 Rows = list[list[str]]
-
-
-def accuracy_parts(content: Row) -> list[tuple[str, Rows, str]]:
-    """(title, table with its heads first, plot as data URI or "") of each part."""
-    from pura_bench.accuracy.report import sections, tables
-
-    rows = dict(tables(content))
-    return [
-        (title, rows[title], "data:image/png;base64," + base64.b64encode(png).decode() if png else "")
-        for title, _, png in sections(content)
-    ]
 
 
 def topic_parts(content: Row) -> list[tuple[str, Rows]]:
@@ -60,40 +48,16 @@ def _percent(rate: Row) -> str:
     return f"{100 * rate['value']:.2f} % ({100 * rate['low']:.2f} to {100 * rate['high']:.2f})"
 
 
-def is_of_now(row: Row) -> bool:
-    """Whether a row names no engine that is gone: recorded results may."""
-    return not any(gone in str(value) for gone in GONE for value in row.values() if isinstance(value, str))
-
-
-def security_rows(content: Row) -> Rows:
-    """Each attack: how similar its picture is, and how often it is taken for the person enrolled."""
-    names = list(dict.fromkeys(v["network"] for row in content["arms"] for v in row["verdicts"]))
-    heads = ["deployment", "attack", "budget"]
-    for name in names:
-        heads += [f"similarity, {name}", f"accepted at FMR 1e-3, {name}"]
-    out = [heads]
-    for row in filter(is_of_now, content["arms"]):
-        seen = {v["network"]: v for v in row["verdicts"]}
-        cells = [row["deployment"], row["attack"], f"{row['budget']:,}"]
-        for name in names:
-            verdict = seen.get(name)
-            cells += (
-                ["-", "-"] if verdict is None else [_median(verdict["similarity"]), _share(verdict["sar1"]["0.001"])]
-            )
-        out.append(cells)
-    return out
-
-
 def asking_rows(content: Row) -> Rows:
     """Each embedder under each limit: who was let in, the template's cosine, another photo matched."""
     out = [["embedder", "limit", "questions", "let in", "cosine of those", "another photo matches, FMR 1e-3"]]
     for row in content["rows"]:
-        cosine = "-" if row["cosine"] is None else _median(row["cosine"])
+        cosine = "-" if row["cosine"] is None else median(row["cosine"])
         let_in = f"{row['opened']['k']} of {row['opened']['n']}"
-        out.append([row["embedder"], row["limit"], f"{row['questions']:,}", let_in, cosine, _share(row["sar2"])])
+        out.append([row["embedder"], row["limit"], f"{row['questions']:,}", let_in, cosine, percent(row["sar2"])])
     for row in content["everybody_at_once"]:
         limit = f"none; asks {row['people']} people at once, the first who is named"
-        let_in, cosine = f"{row['somebody_opened']['k']} of {row['somebody_opened']['n']}", _median(row["cosine"])
+        let_in, cosine = f"{row['somebody_opened']['k']} of {row['somebody_opened']['n']}", median(row["cosine"])
         out.append([row["embedder"], limit, f"{row['questions']:,}", let_in, cosine, "-"])
     return out
 
@@ -117,22 +81,5 @@ def collusion_parts(content: Row) -> list[tuple[str, Rows]]:
     return [*arms.items(), ("Several credentials", shared), ("Tries, over two credentials", together)]
 
 
-def worth(row: Row) -> tuple[float, int, int]:
-    """How often its face is taken for the person enrolled, and for another photo; of equals the one that asks least."""
-    first = row["verdicts"][0]
-    rate = first["sar1"]["0.001"]
-    return (rate["k"] / rate["n"] if rate["n"] else 0.0, first["sar2"]["0.001"]["k"], -row["budget"])
-
-
-def _share(rate: Row) -> str:
-    if not rate["n"]:
-        return "-"
-    return f"{100 * rate['k'] / rate['n']:.0f} % ({100 * rate['low']:.0f} to {100 * rate['high']:.0f})"
-
-
 def _of(rate: Row) -> str:
     return f"{rate['k']} of {rate['n']} ({100 * rate['low']:.1f} to {100 * rate['high']:.1f} %)"
-
-
-def _median(similarity: Row) -> str:
-    return f"{similarity['median']:.3f} ({similarity['low']:.3f} to {similarity['high']:.3f})"

@@ -37,8 +37,19 @@ def draw(size: tuple[float, float], paint: Callable[[Any], None]) -> str:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=size, dpi=120, layout="constrained")
         paint(figure.subplots())
-        out = io.BytesIO()
-        figure.savefig(out, format="png", metadata={"Software": None})
+        return _uri(figure)
+
+
+def draw_many(rows: int, columns: int, paint: Callable[[Any], None]) -> str:
+    """A grid of small pictures, (rows, columns) axes painted by `paint`."""
+    figure = Figure(figsize=(columns, 1.25 * rows), dpi=110, layout="constrained")
+    paint(figure.subplots(rows, columns, squeeze=False))
+    return _uri(figure)
+
+
+def _uri(figure: Any) -> str:
+    out = io.BytesIO()
+    figure.savefig(out, format="png", metadata={"Software": None})
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 

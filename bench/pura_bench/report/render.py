@@ -9,7 +9,8 @@ from typing import Any
 
 import jinja2
 
-from pura_bench.report import others, plots
+from pura_bench.accuracy import report as accuracy
+from pura_bench.report import others, plots, security
 from pura_bench.report.figures import seconds, size
 from pura_bench.report.matrix import matrix
 
@@ -51,6 +52,7 @@ class Table:
     columns: list[str]
     rows: list[list[str]]
     numbers: list[bool]
+    text: str = ""
 
 
 @dataclasses.dataclass
@@ -75,13 +77,13 @@ class Topic:
     sections: list[Section]
 
 
-def render(contents: Iterable[Row]) -> str:
-    """The HTML of all results that there are."""
+def render(contents: Iterable[Row], *, alone: bool = False) -> str:
+    """The HTML of all results that there are; `alone`: of one run, without what several tell together."""
     contents = list(contents)
     source = resources.files("pura_bench.report").joinpath("report.html.j2").read_text("utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page, shown = environment.from_string(source), topics(contents)
-    return page.render(matrix=matrix(contents), topics=shown, first=_first(shown))
+    return page.render(matrix=None if alone else matrix(contents), topics=shown, first=_first(shown))
 
 
 def topics(contents: list[Row]) -> list[Topic]:
@@ -118,16 +120,13 @@ def section(content: Row) -> Section:
         images = plots.peer_plots(content) + images
         tables = _peers(content)
     elif kind == "accuracy":
-        parts = others.accuracy_parts(content)
+        parts = accuracy.parts(content)
         images += [(title, "", image) for title, _, image in parts if image]
         tables = [table(title, rows[0], list(rows[1:])) for title, rows, _ in parts]
     elif kind == "topic":
         tables = [table(title, rows[0], list(rows[1:])) for title, rows in others.topic_parts(content)]
     elif kind == "security":
-        rows = others.security_rows(content)
-        tables = [table("Every attack", rows[0], list(rows[1:]))]
-        for name in ("servers", "transcripts", "unlinkability", "opens"):
-            tables += _anything(name.replace("_", " "), [row for row in content.get(name, []) if others.is_of_now(row)])
+        tables = [table(title, heads, rows, text) for title, text, heads, rows in security.parts(content)]
     elif kind == "asking":
         rows = others.asking_rows(content)
         tables = [table("Each limit", rows[0], list(rows[1:]))]
@@ -145,7 +144,9 @@ def section(content: Row) -> Section:
         title,
         str(machine.get("command") or content.get("command", "")),
         _machine({"time": content.get("when"), **machine}),
-        [line for line in content.get("summary", []) if isinstance(line, str)],
+        security.notes(content)
+        if kind == "security"
+        else [x for x in content.get("summary", []) if isinstance(x, str)],
         images,
         tables,
     )
@@ -170,14 +171,14 @@ def _given(content: Row) -> list[Table]:
     return [table(t["title"], t["columns"], t["rows"]) for t in content.get("tables", [])]
 
 
-def table(title: str, columns: list[str], rows: list[list[Any]]) -> Table:
+def table(title: str, columns: list[str], rows: list[list[Any]], text_: str = "") -> Table:
     """Cells as text."""
     cells = [[text(cell) for cell in row] for row in rows[:_LONGEST]]
     numbers = [
         bool(rows) and all(isinstance(row[i], int | float) or row[i] in (None, "-") for row in rows)
         for i in range(len(columns))
     ]
-    return Table(title, columns, cells, numbers)
+    return Table(title, columns, cells, numbers, text_)
 
 
 def text(value: Any) -> str:

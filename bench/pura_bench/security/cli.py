@@ -270,8 +270,7 @@ def write(data: dict[str, Any], out: Path, work: Path, stage: Any, faces: bool) 
 
     out.parent.mkdir(parents=True, exist_ok=True)
     out.with_suffix(".json").write_text(json.dumps(data, indent=1) + "\n", "utf-8")
-    out.with_suffix(".md").write_text(report.markdown(data), "utf-8")
-    out.write_text(report.render(data, work, stage.cast, faces=faces), "utf-8")
+    out.write_text(report.page(data, work, stage.cast, faces=faces), "utf-8")
 
 
 if __name__ == "__main__":
