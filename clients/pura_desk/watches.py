@@ -38,9 +38,11 @@ class Live:
             self.watch = Watch(client, pool, kept)
             self.lock, self.last_s, self.used_s = threading.Lock(), 0.0, time.monotonic()
             self._stack = stack.pop_all()
+            self.over = False
 
     def close(self) -> None:
-        """Release the gate's network."""
+        """Release the gate's network; under `lock`."""
+        self.over = True
         self._stack.close()
 
 
@@ -67,26 +69,34 @@ class Watches:
         self._keeper = keeper or _keeper
         self._lock = threading.Lock()
         self._all: dict[str, Live] = {}
+        self._begun = 0
 
     def begin(self, label: str | None) -> str:
         """A camera's name. `label`: who they say they are, for verify. Raises `Overloaded`, and what a gate raises."""
         self._drop(self._clock() - IDLE_S)
         client = self._line.client()
-        made = Live(client if label is None else Claimed(client, label), self.gate, self._keeper)
-        name = secrets.token_hex(8)
-        with self._lock:
-            if len(self._all) < MOST:
-                made.used_s = self._clock()
+        with self._lock:  # a gate's network is large: it is made when there is a place for it
+            if len(self._all) + self._begun >= MOST:
+                raise Overloaded("this desk watches enough cameras already")
+            self._begun += 1
+        try:
+            made = Live(client if label is None else Claimed(client, label), self.gate, self._keeper)
+            made.used_s = self._clock()
+            name = secrets.token_hex(8)
+            with self._lock:
                 self._all[name] = made
-                return name
-        made.close()
-        raise Overloaded("this desk watches enough cameras already")
+            return name
+        finally:
+            with self._lock:
+                self._begun -= 1
 
     def frame(self, name: str, body: bytes, at_s: float) -> list[Event]:
         """One more frame, taken at `at_s` by the camera's clock: what is new. Raises `NoWatch`, `UnreadableImage`."""
         live = self._named(name)
         picture = images.read(body)
         with live.lock:
+            if live.over:  # while this frame waited
+                raise NoWatch()
             live.used_s, live.last_s = self._clock(), max(live.last_s, at_s)
             return list(live.watch.frame(live.last_s, picture))
 

@@ -25,7 +25,7 @@ from pura_client.gatekeeper import Gatekeeper
 from pura_desk.app import create_app
 from pura_desk.config import Listening
 from pura_desk.line import Line
-from pura_desk.problems import NoWatch
+from pura_desk.problems import GateFirst, NoWatch
 from pura_desk.tokens import Tokens
 from pura_desk.watches import IDLE_S, MOST, Watches
 
@@ -88,6 +88,38 @@ def test_a_photo_passes_no_gate(address: str, fields: dict[str, str]) -> None:
         reply = http.post(address, data=fields, files={"photo": picture()})
     assert (reply.status_code, reply.json()["code"]) == (403, "gate_first")
     assert client.asked == []
+
+
+def test_no_gate_is_made_for_a_camera_too_many() -> None:
+    made: list[GateKind] = []
+
+    def keeper(gate: GateKind, client: object) -> contextlib.AbstractContextManager[None]:
+        made.append(gate)
+        if len(made) == 2:
+            raise GateFirst  # as one that cannot be had: it takes no place
+        return contextlib.nullcontext()
+
+    watches = Watches(Line(lambda: Before()), GateKind.CHALLENGE, keeper)  # type: ignore[arg-type, return-value]
+    watches.begin(None)
+    with pytest.raises(GateFirst):
+        watches.begin(None)
+    for _ in range(MOST - 1):
+        watches.begin(None)
+    with pytest.raises(Overloaded):
+        watches.begin(None)
+    assert len(made) == MOST + 1
+    watches.close()
+
+
+def test_a_frame_that_waited_while_its_camera_ended() -> None:
+    watches = Watches(Line(lambda: Before()), GateKind.NONE)  # type: ignore[arg-type, return-value]
+    name = watches.begin(None)
+    live = watches._all[name]
+    watches.end(name)
+    watches._all[name] = live  # as a frame has it that looked just before
+    with pytest.raises(NoWatch):
+        watches.frame(name, picture(), 0.0)
+    watches._all.clear()
 
 
 def test_a_camera_without_frames_is_over_and_so_many_are_watched() -> None:

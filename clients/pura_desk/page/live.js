@@ -25,6 +25,7 @@ export class Live {
     this.began = performance.now();
     try {
       this.id = (await call("POST", "/v1/watches", form({ label }))).id;
+      this.label = label;
     } catch (error) {
       this.say(error);
       return;
@@ -54,7 +55,8 @@ export class Live {
     this.id = null;
     this._shown(false);
     by("live-do").textContent = "";
-    await call("DELETE", `/v1/watches/${id}`).catch(() => null);
+    const last = await call("DELETE", `/v1/watches/${id}`).catch(() => null);
+    if (last && !this.id) this._take(last.events, this.label); // who was still before the camera
   }
 
   _shown(on) {
