@@ -77,7 +77,7 @@ attack-demo: $(ATTACK_READY)
 	@$(BIN)/pura bench security --demo --out attack-demo/report.html --work attack-demo $(DEMO_FLAGS)
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile --durations=20 $(TESTS)
+	$(BIN)/pytest -n 4 --dist loadfile --durations=20 $(TESTS)
 
 lint: $(DEV_READY) proto-check
 	$(BIN)/ruff check .
