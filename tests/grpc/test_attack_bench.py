@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from markupsafe import escape
 
 from pura.attack.oracle import Floats, quiet, unit
 from pura.crypto.keys import load_public, load_share
@@ -144,7 +145,7 @@ def test_attack_bench_whole_path_through_servers(stage: arms.Stage, tmp_path: Pa
     assert {r["unlinkability"] for r in data["unlinkability"]} > {arms.STOLEN, arms.FOLDERS}
     page = report.page(data, small.work, small.cast, faces=False)
     for name in (arms.PREPARED_LOCKOUT, arms.PREPARED_S1, arms.DISK_S1, arms.SPLIT_S2):
-        assert f">{name}</td>" in page
+        assert f">{escape(name)}</td>" in page
 
 
 def test_attack_bench_centred_templates_are_restored(stage: arms.Stage) -> None:

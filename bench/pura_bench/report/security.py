@@ -157,8 +157,11 @@ def _others(content: Row) -> list[Part]:
 
 
 def _cell(value: Any) -> Any:
+    """A median, a rate, or numbers by how many questions were asked."""
     if isinstance(value, dict):
-        return median(value) if "median" in value else percent(value)
+        if "median" in value or "n" in value:
+            return median(value) if "median" in value else percent(value)
+        return "; ".join(f"after {asked}: {_cell(numbers)}" for asked, numbers in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
