@@ -22,7 +22,7 @@ STOP_S = 90.0
 _LOG_LINES = 5
 _LOWEST_PORT, _PORTS = 20_000, 12_000
 _numbers = itertools.count(os.getpid() * 97)
-_LOOK_S = 10.0
+_FIRST_LOOK_S, _LONGEST_LOOK_S, _PAUSE_S = 0.3, 10.0, 0.05
 
 
 def server_command(*args: str) -> list[str]:
@@ -118,8 +118,7 @@ def two_servers(s1: Path, s2: Path, client: Path, *, timeout_s: float = 120.0) -
 
 def wait_ready(servers: tuple[Server, ...], client: Path, timeout_s: float) -> None:
     """Until S1 answers this client and says that S2 is there. Raises `NotReady`."""
-    # a client would wait for a server that has stopped meanwhile
-    config = load(client).model_copy(update={"deadline_s": _LOOK_S})
+    config, look_s = load(client), _FIRST_LOOK_S
     ends = time.monotonic() + timeout_s
     last: PuraError | None = None
     while time.monotonic() < ends:
@@ -127,11 +126,13 @@ def wait_ready(servers: tuple[Server, ...], client: Path, timeout_s: float) -> N
             if server.exit_status is not None:
                 raise NotReady(f"{server.config.name}: the server stopped at once\n{server.last_words()}")
         try:
-            with connect(config) as session:
+            # a client would wait for a server that has stopped meanwhile, and longer each time for one that starts
+            with connect(config.model_copy(update={"deadline_s": look_s})) as session:
                 if session.status().peer_ready:
                     return
         except (PeerUnavailable, NotReady) as error:
             last = error
-        time.sleep(0.2)
+        look_s = min(1.5 * look_s, _LONGEST_LOOK_S)
+        time.sleep(_PAUSE_S)
     words = "\n".join(f"{server.config.name}: {server.last_words()}" for server in servers)
     raise NotReady(f"the servers did not get ready in {timeout_s:.0f} s ({last})\n{words}")

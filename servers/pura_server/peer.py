@@ -179,6 +179,11 @@ class PeerService(pura_pb2_grpc.PeerServicer):
         except BadDataFolder as error:
             self._over(error)
             raise
+        except asyncio.CancelledError:
+            # S1 leaves as soon as it knows that the galleries differ; the party, which has ended, knows it too
+            if work.done() and not work.cancelled() and isinstance(found := work.exception(), BadDataFolder):
+                self._over(found)
+            raise
         self._over(None)
 
     async def _end_sessions(self) -> None:

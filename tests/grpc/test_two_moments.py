@@ -44,8 +44,11 @@ def test_one_server_restored(deployment: Deployment, restored: str) -> None:
     for server in deployment.servers:
         until(lambda server=server: [row for row in deployment.log(server) if CAUSE in str(row.get("message"))])
         until(lambda server=server: server_cli("health", "--config", server.config).stdout == "NOT_SERVING\n")
-    since = [row["event"] for row in deployment.log(deployment.s2)]
-    assert "peer ready" not in since[since.index("peer differs") :]
+    events = [row["event"] for row in deployment.log(deployment.s2)]
+    began = max(i for i, event in enumerate(events) if event == "started")
+    told = events.index("peer differs", began)
+    assert events[began:told].count("greeted") == 1  # S2 knows it from the first meeting on, not from one of many
+    assert "peer ready" not in events[told:]
     assert deployment.stop() == [0, 0]
     for name in ("s1", "s2"):
         assert checked(deployment, name) == (1, True)

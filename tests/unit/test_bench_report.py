@@ -121,6 +121,14 @@ def test_figures_of_the_matrix_come_from_the_files() -> None:
     assert not [cell for row in whole.cells for cell in row if cell.verdict is Verdict.NOT_RUN]
 
 
+def test_the_matrix_reads_the_arms_of_several_runs_together() -> None:
+    """No run's arms hide another's."""
+    both = [content for content in results.load_all().values() if content["kind"] == "security"]
+    empty = {**both[0], "arms": []}
+    assert matrix([*both, empty]).cells == matrix([empty, *both]).cells == matrix(both).cells
+    assert matrix([empty]).cells != matrix(both).cells
+
+
 def test_what_the_matrix_refers_to_is_there() -> None:
     for see in matrix([]).sources:
         for name in re.findall(r"[\w/.-]+\.(?:md|py|json)", see):
@@ -142,8 +150,7 @@ def security_content() -> dict[str, Any]:
     }
     return {
         "kind": "security", "machine": {"cpu": "a CPU"}, "command": "pura bench security", "when": "today",
-        "known": 9, "arms": [{**arm, "attack": "other", "verdicts": [worse]}, {**arm, "budget": 9000}, arm,
-                               {**arm, "deployment": "packed engine, curious S1"}],
+        "known": 9, "arms": [{**arm, "attack": "other", "verdicts": [worse]}, {**arm, "budget": 9000}, arm],
         "transcripts": [{"transcript": "prepared s1", "questions": 7, "matches": rate}],
     }  # fmt: skip
 
@@ -154,7 +161,7 @@ def test_security_in_the_report() -> None:
     minute, every, transcripts = shown.tables
     assert minute.rows == [["plaintext scores", "best", "2,000", "75 % (20 to 90)", "75 % (20 to 90)", "-"]]
     assert every.rows[0][6:8] == ["75 % (20 to 90)", "25 % (20 to 90)"]
-    assert len(every.rows) == 3  # what is of an engine that is gone stays in the file
+    assert len(every.rows) == 3
     assert transcripts.rows[0][:2] == ["prepared s1", "7"]
     assert "75 % (20 to 90)" in transcripts.rows[0]
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pura.ids import GONE
 from pura_bench.report import others
 from pura_bench.report.matrix import Cell, matrix
 from pura_bench.speed.fit import online
@@ -133,7 +132,7 @@ def _chosen(rows: list[Row]) -> list[Row]:
     best: dict[tuple[str, int], Row] = {}
     for row in rows:
         known = best.get((row["engine"], row["M"]))
-        if row["engine"] not in GONE and (known is None or _rank(row) < _rank(known)):
+        if known is None or _rank(row) < _rank(known):
             best[row["engine"], row["M"]] = row
     ours = sorted(m for engine, m in best if engine == "prepared")
     others_ = {engine: max(m for e, m in best if e == engine) for engine, _ in best if engine != "prepared"}
@@ -153,7 +152,7 @@ def _peers(content: Row) -> list[str]:
     if any(r["entries"] == 1000 for r in content["rows"]):
         size_ = 1000
     rows = [r for r in content["rows"] if r["entries"] == size_]
-    have = sorted((r for r in rows if "skipped" not in r and r["name"] not in GONE), key=lambda r: float(r["wall_s"]))
+    have = sorted((r for r in rows if "skipped" not in r), key=lambda r: float(r["wall_s"]))
     ours = [r for r in have if r["name"] == "prepared"]
     have = sorted([*ours, *[r for r in have if r not in ours][: ROWS - len(ours)]], key=have.index)
     out = [

@@ -91,7 +91,11 @@ DEPLOYMENTS = [
 def matrix(contents: Iterable[Row]) -> Matrix:
     """The matrix, from all result files that there are. A figure whose file is missing is "not run"."""
     kinds = ("security", "asking", "defended", "rights", "collusion")
-    found = {content["kind"]: content for content in contents if content["kind"] in kinds}
+    found: Found = {}
+    for content in contents:
+        if content["kind"] in kinds:
+            arms = found.get(content["kind"], {}).get("arms", [])  # the arms of several runs are read together
+            found[content["kind"]] = {**content, "arms": [*arms, *content.get("arms", [])]}
     rows = [_score(found), _decision(found), _published(found), _unlimited(found), _defaults(found)]
     return Matrix(list(ATTACKERS), list(DEPLOYMENTS), rows)
 

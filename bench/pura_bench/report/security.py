@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pura.ids import GONE
-
 Row = dict[str, Any]
 Part = tuple[str, str, list[str], list[list[Any]]]
 """Title, what it shows, heads, rows."""
@@ -21,11 +19,6 @@ STANDARD = (
     "In the terms of ISO/IEC 24745: irreversibility, what is stolen; unlinkability, D_sys; renewability: erase and "
     "enrol again, or a new key. This report makes no claim of conformity with that standard."
 )
-
-
-def is_of_now(row: Row) -> bool:
-    """Whether a row names no engine that is gone: recorded results may."""
-    return not any(gone in str(value) for gone in GONE for value in row.values() if isinstance(value, str))
 
 
 def worth(row: Row) -> tuple[float, int, int]:
@@ -49,8 +42,8 @@ def notes(content: Row) -> list[str]:
 
 
 def parts(content: Row) -> list[Part]:
-    """The tables, without what is of an engine that is gone."""
-    rows = [row for row in content["arms"] if is_of_now(row)]
+    """The tables that have a row."""
+    rows = content["arms"]
     all_parts = [_in_a_minute(rows), _every(rows), *_first(rows), *_others(content)]
     return [part for part in all_parts if part[3]]
 
@@ -151,7 +144,7 @@ _COLUMNS: dict[str, tuple[str, str, dict[str, str]]] = {
 def _others(content: Row) -> list[Part]:
     out: list[Part] = []
     for name, (title, text, columns) in _COLUMNS.items():
-        rows = [[_cell(row.get(key)) for key in columns] for row in content.get(name, []) if is_of_now(row)]
+        rows = [[_cell(row.get(key)) for key in columns] for row in content.get(name, [])]
         out.append((title, text, list(columns.values()), rows))
     return out
 
