@@ -31,6 +31,8 @@ TURNS = 3
 """Steps of the power iteration a question; it goes on from the direction of the question before."""
 NEIGHBOURS, MOST_CENTRES, CLIMB = (3, 10, 30), 4000, 3
 """The first probes: of how many nearest photos means are taken, around how many photos; steps uphill."""
+SPREAD = 0.5
+"""By how much `more` moves a photo, of how far people differ: of 0.3 to 1 what named the most at a high threshold."""
 GRAIN = 1e-3
 """The deviation of a score by rounding to templates, about; no belief is more certain."""
 
@@ -152,6 +154,15 @@ def openings(known: Floats, tau: float, count: int) -> Floats:
         v -= shrunk * along**2
         out[i] = x
     return out
+
+
+def more(known: Floats, count: int, draw: np.random.Generator) -> Floats:
+    """Unit probes (count, D) for when the `openings` are spent, as many as are wanted: each is somebody of `known`,
+    moved as people differ, by `SPREAD` of it."""
+    photos = unit(np.asarray(known, np.float64))
+    differ = np.linalg.cholesky(Belief.of(photos).covariance[0])
+    whose = photos[draw.integers(0, len(photos), count)]
+    return unit(whose + SPREAD * draw.standard_normal((count, photos.shape[1])) @ differ.T)
 
 
 # --- the attack --------------------------------------------------------------------------------------

@@ -97,9 +97,26 @@ def made_up(people: int, victims: int) -> Shared:
     cast = Cast(*photos, strangers=(photos[0], photos[0]), source="made")
     first = np.concatenate([mates[:1], belief.openings(known, 0.37, 9), mates[1:2]])
     probes = np.concatenate([first[:-1], mates[1:]])
-    template = [quantise_many(one, params) for one in (probes, enrolled)]
-    named = collusion.first_named(template[0], template[1], params.tau_identify)
-    return Shared(World("made", cast, 0.37, first), params, probes, named, named)
+    named = collusion.Named.of([probes[:5], probes[5:]], enrolled, params, params.tau_identify)
+    return Shared(World("made", cast, 0.37, first), params, len(probes), named, named)
+
+
+def test_who_is_named_first_is_who_the_integers_name() -> None:
+    """Not only among probes that are near in floats; and whoever is named is named by that probe."""
+    rng, params = np.random.default_rng(4), collusion.defaults("sface-mirrored").params(PK)
+    people = unit(rng.standard_normal((30, 128)))
+    known = unit(people[:20] + 1.4 * unit(rng.standard_normal((20, 128))))
+    asked = list(collusion.probes(known, 0.4, 2 * len(known) + 40, seed=1))
+    assert sum(map(len, asked)) == 2 * len(known) + 40
+    named = collusion.Named.of(asked, people, params, params.tau_verify)
+    every = quantise_many(np.concatenate(asked), params)
+    apart = 2 * params.scale**2 - 2 * every @ quantise_many(people, params).T
+    hit = apart <= params.tau_verify
+    assert 0 < hit.any(0).sum() < len(people)
+    assert np.array_equal(named.number, np.where(hit.any(0), hit.argmax(0) + 1, 0))
+    found = np.flatnonzero(named.number)
+    assert np.array_equal(named.probe[found], np.concatenate(asked)[named.number[found] - 1])
+    assert list(np.flatnonzero(named.within(10))) == [i for i in found if named.number[i] <= 10]
 
 
 def test_tries_bind_verify_over_all_credentials_and_budgets_bind_identify(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,12 @@ ABOUT_ONE = 2000
 """Questions about one victim, at most, most of which do not count."""
 READ = 300
 """Questions by identify about somebody who was named."""
+RATE = float(len(FIRST_CLIENTS) * Budget().questions)
+"""Questions an hour that S2 takes of the group of the first clients, as `init` writes it, whoever else joins it."""
 ROUNDING = 1e-6
+QUANTISED = 0.1
+"""By so much a cosine of templates differs from that of embeddings at the most."""
+CHUNK = 20_000
 ARM = "several credentials"
 Templates = NDArray[np.int64]
 
@@ -75,24 +80,50 @@ def granted(credentials: int, hours: int, budget: Budget, group_an_hour: float) 
     return asked
 
 
-def first_named(probes: Templates, people: Templates, tau: int) -> Templates:
-    """Which of the probes (n, D) is within tau of each of these people first, from 1; n + 1 where none is. Templates of
-    length S."""
-    apart = 2 * int((probes[0] ** 2).sum()) - 2 * (probes @ people.T)
-    hit = apart <= tau
-    return np.where(hit.any(0), hit.argmax(0) + 1, len(probes) + 1)
+@dataclasses.dataclass(frozen=True)
+class Named:
+    """With which of an attacker's probes each of some people is named first: its number from 1, 0 where none does, (n,);
+    and the probe, (n, D)."""
+
+    number: Templates
+    probe: Floats
+
+    @classmethod
+    def of(cls, chunks: Iterable[Floats], people: Floats, p: Params, tau: int) -> Named:
+        """By the decisions of the integers; `people` (n, D), probes in chunks, embeddings all."""
+        t, asked = 1 - tau / (2 * p.scale**2), 0
+        templates, named = quantise_many(people, p), cls(np.zeros(len(people), np.int64), np.zeros_like(people))
+        for chunk in chunks:
+            near = np.flatnonzero((chunk @ people.T).max(1) >= t - QUANTISED)  # to quantise all of them takes long
+            hit = 2 * p.scale**2 - 2 * (quantise_many(chunk[near], p) @ templates.T) <= tau
+            new = np.flatnonzero(hit.any(0) & (named.number == 0))
+            which = near[hit[:, new].argmax(0)] if len(near) else near
+            named.number[new], named.probe[new] = asked + 1 + which, chunk[which]
+            asked += len(chunk)
+        return named
+
+    def within(self, questions: int) -> NDArray[np.bool_]:
+        """Who is named by so many questions."""
+        return (self.number > 0) & (self.number <= questions)
+
+
+def probes(known: Floats, tau: float, most: int, seed: int) -> Iterator[Floats]:
+    """What is asked by identify, in chunks: the likeliest first, then as many more as are wanted."""
+    yield (first := belief.openings(known, tau, min(SEARCHES, most)))
+    draw = np.random.default_rng(seed)
+    for at in range(len(first), most, CHUNK):
+        yield belief.more(known, min(CHUNK, most - at), draw)
 
 
 @dataclasses.dataclass(frozen=True)
 class Shared:
-    """Photos and policy; and for identify `probes`, the likeliest first, with which of them names each victim, and each
-    of a larger crowd, first."""
+    """Photos and policy; and for identify with which of `most` probes the victims and a larger crowd are named."""
 
     world: World
     params: Params
-    probes: Floats
-    named: Templates
-    crowd: Templates
+    most: int
+    named: Named
+    crowd: Named
 
     @classmethod
     def of(cls, folder: Path, work: Path, collection: Collection, params: Params, victims: int, seed: int) -> Shared:
@@ -103,19 +134,17 @@ class Shared:
         people = np.unique(drawn.reshape(-1, drawn.shape[-1]), axis=0)
         strangers = people[(people @ known.T).max(1) < ONE_PERSON]  # who is on the attacker's photos is opened at once
         world = dataclasses.replace(world, threshold=t, probes=belief.openings(known, t, max(params.tries)))
-        probes = belief.openings(known, collection.identify_threshold or t, SEARCHES)
-        made = quantise_many(probes, params)
+        most = max(granted(k, hours, Budget(), RATE) for k in CREDENTIALS for hours in HORIZONS.values())
         named, crowd = (
-            first_named(made, quantise_many(them, params), params.tau_identify)
+            Named.of(probes(known, collection.identify_threshold or t, most, seed), them, params, params.tau_identify)
             for them in (world.cast.enrolled.embeddings, strangers)
         )
-        return cls(world, params, probes, named, crowd)
+        return cls(world, params, most, named, crowd)
 
     def rows(self, credentials: int, horizon: str) -> Iterator[dict[str, Any]]:
         """By verify, the budgets shared out evenly over all victims; and by identify."""
         budget, hours = Budget(), HORIZONS[horizon]
-        # the rate that `init` gives the group of the first clients, whoever else joins it
-        asked = granted(credentials, hours, budget, len(FIRST_CLIENTS) * budget.questions)
+        asked = granted(credentials, hours, budget, RATE)
         cut = asked < granted(credentials, hours, budget, math.inf)
         limit = "S2's rate of the group" if cut else "S1's budget of each credential"
         shown = {"arm": ARM, "credentials": credentials, "time": horizon, "questions": asked}
@@ -127,9 +156,9 @@ class Shared:
         enrolled, p, world = self.world.cast.enrolled.embeddings, self.params, self.world
         about = asked // len(enrolled)
         within = min(about, tries)
-        first = first_named(quantise_many(world.probes, p), quantise_many(enrolled, p), p.tau_verify)
+        first = Named.of([world.probes], enrolled, p, p.tau_verify)
         oracle = PlainDecisions(enrolled, dataclasses.replace(p, tries=(tries,) * 3))
-        start = dictionary.search(oracle, world.probes, within, np.flatnonzero(first <= within))
+        start = dictionary.search(oracle, world.probes, within, np.flatnonzero(first.within(within)))
         counter, total = Counter(world.threshold + DEEP, tries, near=False), min(about, ABOUT_ONE)
         found = belief.template(
             oracle, start, world.cast.known.embeddings, world.threshold, (total,), counter=counter
@@ -139,19 +168,18 @@ class Shared:
 
     def identify(self, asked: int, limit: str) -> dict[str, Any]:
         """Everybody is asked about at once, and who is named is read out."""
-        p, most = self.params, min(asked, len(self.probes))
-        if asked > most:
-            limit = f"nothing: the attacker has {most:,} probes"
-        left = np.clip(asked - self.named, 0, READ).astype(np.int64)  # for reading whom they have named
-        start = dictionary.Start(
-            self.probes, np.where(self.named <= most, self.named - 1, dictionary.NOT_FOUND), READ - left
-        )
+        p, named = self.params, self.named
+        if asked > self.most:
+            limit = f"nothing: the attacker has {self.most:,} probes"
+        left = np.clip(asked - named.number, 0, READ).astype(np.int64)  # for reading whom they have named
+        whose = np.arange(len(named.number))
+        start = dictionary.Start(named.probe, np.where(named.within(asked), whose, dictionary.NOT_FOUND), READ - left)
         t = 1 - p.tau_identify / (2 * p.scale**2)
         policy = dataclasses.replace(p, tau_verify=p.tau_identify, tries=(0, 0, 0))
         oracle = PlainDecisions(self.world.cast.enrolled.embeddings, policy)
         found = belief.template(oracle, start, self.world.cast.known.embeddings, t, (READ,))
         return self._row("identify", start, found.at[READ], limit) | {
-            "about_each": asked, "of_a_crowd": rate_json(Rate.of(self.crowd <= most))
+            "about_each": asked, "of_a_crowd": rate_json(Rate.of(self.crowd.within(asked)))
         }  # fmt: skip
 
     def _row(self, way: str, start: dictionary.Start, templates: Floats, limit: str) -> dict[str, Any]:
@@ -209,7 +237,7 @@ def main(folder: Path, work: Path, victims: int, tries: int, bits: int, seed: in
         everybody = Shared.of(folder, work, collection, params, victims, seed)
         credentials = list(_shown(row for h in HORIZONS for k in CREDENTIALS for row in everybody.rows(k, h)))
     about = {"bits": bits, "threshold": collection.threshold, "identify_threshold": collection.identify_threshold,
-             "crowd": len(everybody.crowd), "vectors": "made, but for several credentials: photos"}  # fmt: skip
+             "crowd": len(everybody.crowd.number), "vectors": "made, but for several credentials: photos"}  # fmt: skip
     rows = [*chosen, *lies]
     results.write(out, results.body("collusion", seed, rows, load, **about, together=[together],
                                     credentials=credentials))  # fmt: skip
