@@ -82,7 +82,7 @@ def granted(credentials: int, hours: int, budget: Budget, group_an_hour: float) 
 
 @dataclasses.dataclass(frozen=True)
 class Named:
-    """With which of an attacker's probes each of some people is named first: its number from 1, 0 where none does, (n,);
+    """With which of an attacker's probes each of some people is named first: its number from 1, 0 for none, (n,);
     and the probe, (n, D)."""
 
     number: Templates
