@@ -10,6 +10,8 @@ RELEASE_READY := $(VENV)/.ready-release
 DOCS_READY := $(VENV)/.ready-docs
 # everything that is installed is named with its hash in requirements/, but torch: its builds differ from place to place
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# the tests start hundreds of processes, which would compile all of the sources again
+unexport PYTHONDONTWRITEBYTECODE
 DEMO_FLAGS ?=
 VIEWS_FLAGS ?= --rounds 60
 PROTOC = PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Ipura/wire/_pb=proto/pura/v1 pura/wire/_pb/pura.proto
@@ -77,7 +79,7 @@ attack-demo: $(ATTACK_READY)
 	@$(BIN)/pura bench security --demo --out attack-demo/report.html --work attack-demo $(DEMO_FLAGS)
 
 test: lint
-	$(BIN)/pytest -n 4 --dist loadfile --durations=20 $(TESTS)
+	$(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=20 $(TESTS)
 
 lint: $(DEV_READY) proto-check
 	$(BIN)/ruff check .
