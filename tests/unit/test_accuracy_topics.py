@@ -76,6 +76,22 @@ def test_labels_files_of_both_forms(tmp_path: Path) -> None:
         groups.of_people(made(3), {"else": "red"})
 
 
+def test_labels_of_people_and_of_photos_together() -> None:
+    """Expression differs by photo, gender does not; only photos with both are used."""
+    half = made(4, each=3)
+    by_people = {f"n{person:03d}": "red" if person < 2 else "blue" for person in range(3)}
+    by_photos = {"n000_0.png": "calm", "n000_1.png": "happy", "n001_2.png": "happy", "n002_0.png": "calm"}
+    by_photos |= {"n003_0.png": "calm"}  # of a person without a label
+    given = tells.Given.of(half, by_people, by_photos)
+    used = [half.data.photos[i].name for i in np.flatnonzero(given.labelled)]  # type: ignore[union-attr]
+    assert used == ["n000_0.png", "n000_1.png", "n001_2.png", "n002_0.png"]
+    assert given.labels["blue"][given.labelled].tolist() == [False, False, False, True]
+    assert given.labels["calm"][given.labelled].tolist() == [True, False, False, True]
+    assert list(tells.Given.of(half, by_people, {}).labels) == ["blue"]
+    with pytest.raises(BadDataSet, match="any photo"):
+        tells.Given.of(half, by_people, {"else": "calm"})
+
+
 def test_the_group_whose_photos_differ_more_bears_more_errors(tmp_path: Path) -> None:
     calm, wild = made(30, spread=0.5), made(30, spread=1.4, seed=5)
     vectors = np.where((calm.who < 15)[:, None], calm.vectors, wild.vectors)

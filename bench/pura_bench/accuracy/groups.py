@@ -64,6 +64,16 @@ def of_people(embedded: Embedded, labels: Labels) -> dict[str, Group]:
     return out
 
 
+def of_photos(embedded: Embedded, labels: Labels) -> dict[str, Group]:
+    """Group -> which of the photos, by the names of their files, are in it. Raises `BadDataSet` when none is."""
+    said = [labels.get(photo.name) if isinstance(photo, Path) else None for photo in embedded.data.photos]
+    names = sorted({group for group in labels.values() if group is not None})
+    out = {name: np.array([group == name for group in said], np.bool_) for name in names}
+    if not any(mask.any() for mask in out.values()):
+        raise BadDataSet("no label is of any photo in the data set")
+    return out
+
+
 def measured(errors: Errors, groups: dict[str, Group]) -> tuple[MeasuredGroup, ...]:
     """What a policy file says of each group."""
     out = []

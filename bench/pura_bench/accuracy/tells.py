@@ -1,7 +1,8 @@
 """What a template tells beside identity: its owner's gender, and how the photo was, and to whom it tells that.
 
 Each person has one photo, to which glasses, blur and darkness were added or not, each by the toss of a coin: known
-labels that nobody had to guess. Gender is by a labels file. What is inferred from:
+labels that nobody had to guess. Gender is by a labels file, and what differs between photos of one person, such as the
+expression, by another: a network's guesses there are a proxy, and say so. What is inferred from:
 
 - *a template in the clear*: as it is stolen from a matcher without encryption;
 - *DarkerBB's picture*: of a matcher that answers with scores, embedded again (pura/attack/darkerbb.py);
@@ -75,10 +76,27 @@ class Made:
         return attributes.embed_crops(self.crops, faces)
 
 
-def make(half: Embedded, gender: str, who: NDArray[np.bool_], labelled: NDArray[np.bool_], size: int, seed: int,
-         faces: FacePipeline, advance: Callable[[int], None]) -> Made:  # fmt: skip
+@dataclasses.dataclass(frozen=True, eq=False)
+class Given:
+    """A half, and what files say: which photos have an attribute, and which are labelled with all attributes, (n,)."""
+
+    half: Embedded
+    labels: Labels
+    labelled: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, half: Embedded, people: groups.Labels, photos: groups.Labels) -> Given:
+        """The first group of people, and the first of photos if there are any, against the others."""
+        said = [{name: mask[half.who] for name, mask in groups.of_people(half, people).items()}]
+        said += [groups.of_photos(half, photos)] if photos else []
+        labels = {name: by[name] for by in said for name in [next(iter(by))]}
+        return cls(half, labels, half.found & np.all([np.any(list(by.values()), 0) for by in said], 0))
+
+
+def make(given: Given, size: int, seed: int, faces: FacePipeline, advance: Callable[[int], None]) -> Made:
     """Photos of up to `size` labelled people of a half; those in whom no face is found any more are left out."""
-    places = np.flatnonzero(half.found & labelled[half.who])
+    half = given.half
+    places = np.flatnonzero(given.labelled)
     _, first = np.unique(half.who[places], return_index=True)
     chosen = np.sort(np.random.default_rng(seed).permutation(places[first])[:size])
     crops, kept, coins = [], [], []
@@ -91,7 +109,7 @@ def make(half: Embedded, gender: str, who: NDArray[np.bool_], labelled: NDArray[
             kept.append(place)
             coins.append(added)
         advance(1)
-    labels = {gender: who[half.who[kept]]}
+    labels = {name: mask[kept] for name, mask in given.labels.items()}
     labels |= {attribute.name: np.array(coins)[:, i] for i, (attribute, _) in enumerate(ADDED)}
     rest = np.flatnonzero(half.found & ~np.isin(half.who, half.who[kept]))
     return Made(crops, labels, rest)
@@ -181,6 +199,7 @@ def answers(templates: Floats, probes: Floats, tau: int) -> Floats:
 @topic(
     "tells",
     click.option("--groups", "files", multiple=True, required=True, type=click.Path(path_type=Path)),
+    click.option("--photo-labels", multiple=True, type=click.Path(path_type=Path), help="Of what differs by photo."),
     click.option("--people", default=600, show_default=True, help="To fit on; half as many are asked about."),
     click.option("--enrolled", default=200, show_default=True, help="Entries of two real servers; 0: none."),
     click.option("--victims", default=40, show_default=True, help="Of DarkerBB; 0: none."),
@@ -191,6 +210,7 @@ def tells(
     photos: Photos,
     seed: int,
     files: tuple[Path, ...],
+    photo_labels: tuple[Path, ...],
     people: int,
     enrolled: int,
     victims: int,
@@ -199,29 +219,24 @@ def tells(
 ) -> list[Table]:
     """What a template tells beside identity: gender, glasses, blur, darkness; and to whom it tells them."""
     training, reported = photos.halves()
-    labels = groups.read(files)
-    halves = []
-    whole: list[tuple[Embedded, NDArray[np.bool_], NDArray[np.bool_]]] = []
+    labels = groups.read(files), groups.read(photo_labels)
+    fitted, asked = (Given.of(half, *labels) for half in (training, reported))
     with photos.bar("altering photos", people + people // 2) as advance:
-        for half, size in ((training, people), (reported, people // 2)):
-            by = groups.of_people(half, labels)
-            (gender, who), *_ = by.items()
-            labelled = np.any(list(by.values()), 0)
-            whole.append((half, who, labelled))
-            halves.append(make(half, gender, who, labelled, size, seed, photos.faces, advance))
-    attacker, targets = halves
-    mine, theirs = (half.embed(photos.faces) for half in halves)
+        attacker, targets = (
+            make(given, size, seed, photos.faces, advance) for given, size in ((fitted, people), (asked, people // 2))
+        )
+    mine, theirs = (made.embed(photos.faces) for made in (attacker, targets))
     name = photos.faces.spec.name
     rows: list[Row] = [
         {"from": f"templates in the clear, {name}, photos as they are", "people": None,
-         **_unaltered(whole, gender, seed)},
+         **_unaltered(fitted, asked, seed)},
         {"from": f"templates in the clear, {name}", "people": len(theirs),
          **inferred(mine, attacker.labels, theirs, targets.labels, seed)},
     ]  # fmt: skip
     if victims:
         plain = FacePipeline(SFACE)
         known = attacker.embed(plain)
-        chosen = _balanced(targets.labels[gender], victims)
+        chosen = _balanced(next(iter(targets.labels.values())), victims)
         true = {each: flags[chosen] for each, flags in targets.labels.items()}
         stolen = targets.embed(plain)[chosen]
         drawn = pictures(attacker, [targets.crops[i] for i in chosen], questions, seed)
@@ -235,9 +250,9 @@ def tells(
         rows += _servers(theirs[:enrolled], {k: v[:enrolled] for k, v in targets.labels.items()}, policy, bits, seed)
     for count in QUESTIONS:
         probes = training.vectors[attacker.rest[:count]]
-        seen, asked = (answers(each, probes, policy.tau) for each in (mine, theirs))
-        what = f"the product's answers to {len(probes):,} strangers' photos, {int(asked.sum())} matches"
-        told = inferred(seen, attacker.labels, asked, targets.labels, seed)
+        seen, heard = (answers(each, probes, policy.tau) for each in (mine, theirs))
+        what = f"the product's answers to {len(probes):,} strangers' photos, {int(heard.sum())} matches"
+        told = inferred(seen, attacker.labels, heard, targets.labels, seed)
         rows.append({"from": what, "people": len(theirs), **told})
     return [
         Table(f"attributes inferred, AUC (0.5 is chance), {reported.data.name}; fitted on {training.data.name}", rows)
@@ -249,18 +264,17 @@ def _balanced(labels: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate([np.flatnonzero(labels == flag)[: size // 2] for flag in (True, False)]))
 
 
-def _unaltered(whole: Sequence[tuple[Embedded, NDArray[np.bool_], NDArray[np.bool_]]], gender: str, seed: int) -> Row:
-    """By all photos of all labelled people, RBF and linear."""
+def _unaltered(fitted: Given, asked: Given, seed: int) -> Row:
+    """By all labelled photos, RBF and linear."""
     from sklearn.linear_model import LogisticRegression
 
-    (x, y, _), (asked, true, who) = (
-        (half.vectors[kept], flags[half.who[kept]], half.who[kept])
-        for half, flags, labelled in whole
-        for kept in [np.flatnonzero(half.found & labelled[half.who])]
-    )
-    linear = LogisticRegression(max_iter=1000).fit(x, y).decision_function(asked)
-    rbf = _machine().fit(x, y).decision_function(asked)
-    return {gender: auc(true, rbf, who, seed), f"{gender}, linear": auc(true, linear, who, seed)}
+    x, y = (given.half.vectors[given.labelled] for given in (fitted, asked))
+    out: Row = {}
+    for name, mask in fitted.labels.items():
+        known, true = mask[fitted.labelled], asked.labels[name][asked.labelled]
+        for kind, machine in ((name, _machine()), (f"{name}, linear", LogisticRegression(max_iter=1000))):
+            out[kind] = auc(true, machine.fit(x, known).decision_function(y), asked.half.who[asked.labelled], seed)
+    return out
 
 
 def _servers(templates: Floats, labels: Labels, policy: Policy, bits: int, seed: int) -> list[Row]:
