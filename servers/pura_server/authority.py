@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPublicKeyTypes, CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pura.crypto.pem import private_key
@@ -51,7 +51,7 @@ def make_ca(name: str) -> Credential:
         decipher_only=False,
     )
     cert = (
-        _builder(subject, subject, key.public_key(), CA_DAYS)
+        _builder(subject, subject, key.public_key(), CA_DAYS, _by(key.public_key()))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
         .sign(key, hashes.SHA256())
@@ -83,7 +83,8 @@ def request(key: bytes, name: str, hosts: Sequence[str] = ()) -> bytes:
 def self_signed(key: bytes, name: str, hosts: Sequence[str], days: int = CERT_DAYS) -> bytes:
     """A server's certificate that its own key signs: for whoever pins this very certificate."""
     own = _load(key)
-    builder = _end(_name(name), _name(name), own.public_key(), (*hosts, _own_name(name)), days, server=True)
+    public = own.public_key()
+    builder = _end(_name(name), _name(name), public, (*hosts, _own_name(name)), days, _by(public), server=True)
     return builder.sign(own, hashes.SHA256()).public_bytes(_PEM)
 
 
@@ -106,7 +107,7 @@ def sign(ca: Credential, csr: bytes, name: str, *, server: bool, days: int = CER
     if server and not hosts:
         raise BadConfig("this request names no host; a server's does")
     names = tuple(dict.fromkeys((*hosts, _own_name(name))))
-    builder = _end(_name(name), authority.subject, key, names, days, server=server)
+    builder = _end(_name(name), authority.subject, key, names, days, _by_authority(authority), server=server)
     return builder.sign(ca_key, hashes.SHA256()).public_bytes(_PEM)
 
 
@@ -146,6 +147,7 @@ def _end(
     key: CertificatePublicKeyTypes,
     names: Sequence[str],
     days: int,
+    by: x509.AuthorityKeyIdentifier,
     *,
     server: bool,
 ) -> x509.CertificateBuilder:
@@ -153,7 +155,7 @@ def _end(
     if server:
         uses.append(ExtendedKeyUsageOID.SERVER_AUTH)
     return (
-        _builder(subject, issuer, key, days)
+        _builder(subject, issuer, key, days, by)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         .add_extension(x509.SubjectAlternativeName([_host(host) for host in names]), critical=False)
@@ -189,8 +191,9 @@ def _host(host: str) -> x509.GeneralName:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: CertificatePublicKeyTypes, days: int
+    subject: x509.Name, issuer: x509.Name, key: CertificatePublicKeyTypes, days: int, by: x509.AuthorityKeyIdentifier
 ) -> x509.CertificateBuilder:
+    """With the identifiers of both keys, which RFC 5280 asks for, and Python from 3.13 on."""
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -200,6 +203,8 @@ def _builder(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _CLOCK_SKEW)
         .not_valid_after(now + datetime.timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+        .add_extension(by, critical=False)
     )
 
 
@@ -207,3 +212,17 @@ def _dump(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def _by(key: CertificateIssuerPublicKeyTypes) -> x509.AuthorityKeyIdentifier:
+    """Whose key signs, where that is no other certificate's."""
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+
+
+def _by_authority(authority: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """Whose key signs; by the authority's own word for it if it has one."""
+    try:
+        said = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return _by(authority.public_key())  # type: ignore[arg-type]  # it signs, so its key can
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(said)
