@@ -77,7 +77,10 @@ def refused(reply: httpx.Response, status: int, code: str) -> dict[str, Any]:
 # --- by curl --------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+CURL = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl here")
+
+
+@CURL
 def test_the_whole_api_by_curl(opened: Desk, tmp_path: Path) -> None:
     for name, body in zip(("a1", "a2", "a3"), photos(5), strict=True):
         (tmp_path / f"{name}.jpg").write_bytes(body)
@@ -502,6 +505,7 @@ def waited(http: httpx.Client, where: str) -> dict[str, Any]:
 # --- start and end --------------------------------------------------------------------------------
 
 
+@CURL
 def test_the_example_for_curl(opened: Desk) -> None:
     example = Path(__file__).parents[2] / "examples" / "http.sh"
     said = subprocess.run([example, opened.url], capture_output=True, text=True, check=True, timeout=120).stdout
