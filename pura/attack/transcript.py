@@ -27,24 +27,39 @@ class Finding:
     explained: float
 
 
+class Reader:
+    """The attacker's regression for some questions, whatever was seen of them."""
+
+    def __init__(self, probes: Floats, covariance: Floats) -> None:
+        """probes (n, D), and the covariance (D, D) of other people's embeddings."""
+        p = unit(np.asarray(probes, np.float64))
+        k = p @ covariance @ p.T
+        k = k - k.mean(0) - k.mean(1)[:, None] + k.mean()
+        self._toward = p @ covariance
+        self._inverses = [np.linalg.inv(k + r * np.trace(k) / len(k) * np.eye(len(k))) for r in RIDGES]
+
+    def read(self, features: Floats) -> Finding:
+        """What is predicted best of features (n, m)."""
+        f = np.asarray(features, np.float64)
+        spread = f.std(0)
+        varying = np.flatnonzero(spread > 1e-12 * np.maximum(1.0, np.abs(f).max(0)))
+        best = Finding(np.zeros(self._toward.shape[1]), -1, 0.0 if not len(varying) else -np.inf)
+        f = (f[:, varying] - f[:, varying].mean(0)) / spread[varying]
+        for inverse in self._inverses if len(varying) else ():
+            weights = inverse @ f
+            # leaving one out: the residual of question i without it is alpha_i / (K + r I)^-1_ii
+            explained = 1 - ((weights / np.diag(inverse)[:, None]) ** 2).mean(0)
+            i = int(np.argmax(explained))
+            if explained[i] > best.explained:
+                best = Finding(unit(weights[:, i] @ self._toward), int(varying[i]), float(explained[i]))
+        return best
+
+    def by_chance(self, features: Floats, times: int, draw: np.random.Generator) -> Floats:
+        """Templates (times, D) of the same attack on what was seen, dealt out to other questions: there is nothing to
+        find then, and every other property of the numbers is the same."""
+        return np.array([self.read(features[draw.permutation(len(features))]).template for _ in range(times)])
+
+
 def attack(probes: Floats, features: Floats, covariance: Floats) -> Finding:
     """probes (n, D), what was seen of each, features (n, m), and the covariance (D, D) of other people's embeddings."""
-    p = unit(np.asarray(probes, np.float64))
-    f = np.asarray(features, np.float64)
-    spread = f.std(0)
-    varying = np.flatnonzero(spread > 1e-12 * np.maximum(1.0, np.abs(f).max(0)))
-    if not len(varying):
-        return Finding(np.zeros(p.shape[1]), -1, 0.0)
-    f = (f[:, varying] - f[:, varying].mean(0)) / spread[varying]
-    k = p @ covariance @ p.T
-    k = k - k.mean(0) - k.mean(1)[:, None] + k.mean()
-    best = Finding(np.zeros(p.shape[1]), -1, -np.inf)
-    for ridge in RIDGES:
-        inverse = np.linalg.inv(k + ridge * np.trace(k) / len(k) * np.eye(len(k)))
-        weights = inverse @ f
-        # leaving one out: the residual of question i without it is alpha_i / (K + r I)^-1_ii
-        explained = 1 - ((weights / np.diag(inverse)[:, None]) ** 2).mean(0)
-        i = int(np.argmax(explained))
-        if explained[i] > best.explained:
-            best = Finding(unit(weights[:, i] @ p @ covariance), int(varying[i]), float(explained[i]))
-    return best
+    return Reader(probes, covariance).read(features)

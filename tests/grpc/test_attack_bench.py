@@ -140,6 +140,9 @@ def test_attack_bench_whole_path_through_servers(stage: arms.Stage, tmp_path: Pa
         assert rows[side, 24]["n"] == 3
     seen = {r["transcript"]: r for r in data["transcripts"]}
     assert seen[arms.PREPARED_S1]["questions"] == 24
+    for row in seen.values():
+        assert 0 < row["p"] <= 1
+        assert row["cosine_by_chance"]["low"] < row["cosine_by_chance"]["high"]
     assert not seen[arms.PREPARED_S1]["beats_dictionary"]
     assert not seen[arms.PREPARED_S2]["beats_dictionary"]
     assert {r["unlinkability"] for r in data["unlinkability"]} > {arms.STOLEN, arms.FOLDERS}

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pura.attack import blobs, boundary, darkerbb, dictionary, leak, linear, metrics
+from pura.attack import blobs, boundary, darkerbb, dictionary, leak, linear, metrics, transcript
 from pura.attack.oracle import BitAsScore, Floats, PlaintextDecisions, PlaintextScores, cosines, unit
 
 torch = pytest.importorskip("torch")
@@ -241,6 +241,31 @@ def test_few_mated_scores_that_lie_apart_are_linked() -> None:
     assert apart.auc == 1.0
     assert metrics.auc(np.ones(3), np.ones(5)) == 0.5
     assert metrics.unlinkability(np.ones(3), np.ones(5)).d_sys == 0.0
+
+
+def test_one_p_value_of_several() -> None:
+    assert metrics.fisher(np.array([0.3])) == pytest.approx(0.3)
+    # chi-square of 4 degrees of freedom: exp(-x / 2) (1 + x / 2)
+    assert metrics.fisher(np.array([0.1, 0.2])) == pytest.approx(0.02 * (1 - np.log(0.02)))
+    assert metrics.fisher(np.ones(7)) == 1
+    p = np.random.default_rng(1).random((4000, 5))
+    assert np.mean([metrics.fisher(row) < 0.1 for row in p]) == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_number_that_follows_the_similarity_is_found_and_not_by_chance() -> None:
+    rng = np.random.default_rng(8)
+    probes, t = unit(rng.standard_normal((300, 24))), unit(rng.standard_normal(24))
+    numbers = rng.standard_normal((300, 40))
+    reader = transcript.Reader(probes, np.eye(24))
+    chance = np.abs(reader.by_chance(numbers, 40, rng) @ t)
+    assert 0.05 < np.median(chance) < 0.3
+    assert abs(reader.read(numbers).template @ t) < chance.max()
+    numbers[:, 17] += 6 * probes @ t
+    found = reader.read(numbers)
+    assert found.feature == 17
+    assert abs(found.template @ t) > max(chance.max(), np.abs(reader.by_chance(numbers, 10, rng) @ t).max())
+    nothing = reader.read(np.ones((300, 3)))
+    assert (nothing.feature, nothing.explained) == (-1, 0.0)
 
 
 def test_attack_band() -> None:

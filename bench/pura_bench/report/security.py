@@ -119,10 +119,11 @@ _COLUMNS: dict[str, tuple[str, str, dict[str, str]]] = {
     "transcripts": (
         "What a curious server's transcript gives",
         "The same attacker, the same questions, everything that the server receives and opens. Explained: how much of "
-        "the best number is predicted from the other questions; some is, by chance. Beside it: what somebody else's "
-        "photo gives.",
+        "the best number is predicted from the other questions; some is, by chance: the same numbers, dealt out to "
+        "other questions. p: Fisher's, of the cosines among those. Beside it: what somebody else's photo gives.",
         {"transcript": "transcript", "questions": "questions", "victims": "n", "numbers": "numbers seen",
          "explained": "explained", "cosine": "cosine of the template", "cosine_max": "at most",
+         "cosine_by_chance": "by chance", "p": "p of all victims",
          "dictionary_cosine_95": "95 % of guesses are below", "matches": "matches", "dictionary": "by guessing",
          "beats_dictionary": "better than guessing"},
     ),

@@ -102,8 +102,9 @@ def security(
 
     if demo:
         victims, budgets, components, long_victims = 8, "100,300", 128, 0
-        server_questions, transcript_questions = 120, 40
-        skip = (*skip, "spots", "rounded-0.01")
+        server_questions = 120
+        # a transcript of fewer than hundreds of questions shows nothing, not even where there is something to see
+        skip = (*skip, "spots", "rounded-0.01", "transcripts")
     plan = Plan(
         victims=victims, components=components, budgets=tuple(sorted(int(b) for b in budgets.split(","))),
         image_victims=victims, long_victims=long_victims, server_questions=server_questions,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pura.attack import belief, dictionary, leak, transcript
 from pura.attack.linear import covariance_of
-from pura.attack.metrics import Band, Rate
+from pura.attack.metrics import Band, Rate, fisher
 from pura.attack.oracle import Floats, cosines, quiet
 from pura.ids import Engine
 from pura_bench.security.arms import (
@@ -41,13 +41,18 @@ from pura_bench.security.judge import rate_json
 from pura_bench.security.lab import Lab
 from pura_bench.security.transcripts import features_of, sessions_of
 
+SHUFFLES = 60
+"""How often what a server saw of a victim is dealt out to other questions."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Seen:
-    """How many numbers a curious server saw of each question, and what they gave."""
+    """How many numbers a curious server saw of each question, what they gave, and what they give by chance:
+    (SHUFFLES, D)."""
 
     numbers: int
     finding: transcript.Finding
+    chance: Floats
 
 
 def _attack(
@@ -227,17 +232,24 @@ def _findings(
             for side, path in deployment.notes.items():
                 with path.open(encoding="utf-8") as file:
                     numbers, used = features_of(sessions_of(file), int(lab.keys_for(engine).public.n), matches)
-                found[side].append(Seen(numbers.shape[1], transcript.attack(probes[used], numbers, covariance)))
+                reader = transcript.Reader(probes[used], covariance)
+                chance = reader.by_chance(numbers, SHUFFLES, stage.rng)
+                found[side].append(Seen(numbers.shape[1], reader.read(numbers), chance))
     return found
 
 
 def _judged(stage: Stage, deployment: str, findings: list[Seen], victims: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """What the templates are worth: pictures of them for the judges; and beside guessing, photos of the attacker's
-    people, each tried as it is and as its opposite, as the templates are."""
+    """What the templates are worth: pictures of them for the judges; beside what the same numbers give when they are
+    dealt out to other questions; and beside guessing, photos of the attacker's people, each tried as it is and as its
+    opposite, as the templates are."""
     enrolled, questions = stage.enrolled[victims], stage.plan.transcript_questions
     templates = np.stack([seen.finding.template for seen in findings])
     cosine = cosines(templates, enrolled)
     signed = templates * np.where(cosine < 0, -1.0, 1.0)[:, None]
+    by_chance = np.abs(
+        [cosines(seen.chance, np.tile(t, (SHUFFLES, 1))) for seen, t in zip(findings, enrolled, strict=True)]
+    )
+    p = (1 + (by_chance >= np.abs(cosine)[:, None]).sum(1)) / (1 + SHUFFLES)
     guesses = np.abs(stage.cast.known.embeddings @ enrolled.T)
     hits, chance = Rate.of(np.abs(cosine) >= stage.threshold), Rate.of((guesses >= stage.threshold).ravel())
     made = stage.invert(signed, f"{deployment}, transcripts")
@@ -252,6 +264,8 @@ def _judged(stage: Stage, deployment: str, findings: list[Seen], victims: NDArra
             "explained": dataclasses.asdict(Band.of(np.array([seen.finding.explained for seen in findings]))),
             "cosine": dataclasses.asdict(Band.of(np.abs(cosine))),
             "cosine_max": round(float(np.abs(cosine).max()), 4),
+            "cosine_by_chance": dataclasses.asdict(Band.of(by_chance.ravel())),
+            "p": round(fisher(p), 3),
             "matches": rate_json(hits),
             "dictionary": rate_json(chance),
             "beats_dictionary": hits.beats(chance),
