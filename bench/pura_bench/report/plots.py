@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -40,10 +40,17 @@ def draw(size: tuple[float, float], paint: Callable[[Any], None]) -> str:
         return _uri(figure)
 
 
-def draw_many(rows: int, columns: int, paint: Callable[[Any], None]) -> str:
-    """A grid of small pictures, (rows, columns) axes painted by `paint`."""
-    figure = Figure(figsize=(columns, 1.25 * rows), dpi=110, layout="constrained")
-    paint(figure.subplots(rows, columns, squeeze=False))
+def draw_side_by_side(rows: Sequence[tuple[str, Iterable[Any]]], columns: int, label: float = 4.0) -> str:
+    """A row of small pictures for each name, which stands to their left; `label`: its width, in pictures."""
+    figure = Figure(figsize=(label + columns, len(rows)), dpi=100)
+    figure.subplots_adjust(0, 0, 1, 1, 0.04, 0.04)
+    grid = figure.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[label, *[1] * columns])
+    for (name, pictures), (left, *cells) in zip(rows, grid, strict=True):
+        for axes in (left, *cells):
+            axes.axis("off")
+        left.text(0.97, 0.5, name, fontsize=8.5, ha="right", va="center")
+        for axes, picture in zip(cells, pictures, strict=False):
+            axes.imshow(picture)
     return _uri(figure)
 
 

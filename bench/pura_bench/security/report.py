@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pura_bench.report.plots import draw, draw_many
+from pura_bench.report.plots import draw, draw_side_by_side
 from pura_bench.report.render import render
+from pura_bench.report.security import worth
 from pura_bench.security import arms
 from pura_bench.security.photos import Cast
 
@@ -39,21 +41,15 @@ def place(row: dict[str, Any]) -> tuple[int, str, int]:
 
 
 def _faces(rows: Sequence[dict[str, Any]], work: Path, cast: Cast) -> list[Picture]:
-    shown = [r for r in rows if r["deployment"] != arms.NOTHING]
-    columns = [("enrolled", cast.enrolled.crops), ("another photo", cast.mates.crops)]
-    columns += [(f"{r['deployment']}: {r['attack']}, {r['budget']}", np.load(work / r["pictures"])) for r in shown]
-    count = min(FACES, len(cast.enrolled.crops))
-
-    def paint(grid: Any) -> None:
-        for cells, (name, stack) in zip(grid, columns, strict=True):
-            for i, axes in enumerate(cells):
-                axes.axis("off")
-                if i < len(stack):
-                    axes.imshow(stack[i])
-            cells[0].set_title(name, fontsize=7, loc="left")
-
-    title = "Faces: who is enrolled, and what each attack makes of them"
-    return [(title, "A row for each attack, a column for each victim.", draw_many(len(columns), count, paint))]
+    """Victims, and what is made of them where they are enrolled: of each deployment by the attack that does best."""
+    shown = [("enrolled", cast.enrolled.crops), ("another photo of them", cast.mates.crops)]
+    for deployment in dict.fromkeys(r["deployment"] for r in rows if r["deployment"] != arms.NOTHING):
+        row = max((r for r in rows if r["deployment"] == deployment), key=worth)
+        name = "\n".join(textwrap.wrap(f"{deployment}: {row['attack']}, {row['budget']:,} questions", 46))
+        shown.append((name, np.load(work / row["pictures"])))
+    title = "Faces: who is enrolled, and what attacks make of them"
+    caption = "A column for each victim, a row for each deployment, by the attack that does best there."
+    return [(title, caption, draw_side_by_side(shown, min(FACES, len(cast.enrolled.crops))))]
 
 
 def _curves(rows: Sequence[dict[str, Any]]) -> list[Picture]:
