@@ -32,7 +32,7 @@ TURNS = 3
 NEIGHBOURS, MOST_CENTRES, CLIMB = (3, 10, 30), 4000, 3
 """The first probes: of how many nearest photos means are taken, around how many photos; steps uphill."""
 SPREAD = 0.5
-"""By how much `more` moves a photo, of how far people differ: of 0.3 to 1 what named the most at a high threshold."""
+"""By how much `more` moves a photo, of how far people differ; 0.3 to 0.7 name about as many at a high threshold."""
 GRAIN = 1e-3
 """The deviation of a score by rounding to templates, about; no belief is more certain."""
 

@@ -43,9 +43,12 @@ class Reader:
         f = np.asarray(features, np.float64)
         spread = f.std(0)
         varying = np.flatnonzero(spread > 1e-12 * np.maximum(1.0, np.abs(f).max(0)))
-        best = Finding(np.zeros(self._toward.shape[1]), -1, 0.0 if not len(varying) else -np.inf)
+        nothing = Finding(np.zeros(self._toward.shape[1]), -1, 0.0)
+        if not len(varying):
+            return nothing
         f = (f[:, varying] - f[:, varying].mean(0)) / spread[varying]
-        for inverse in self._inverses if len(varying) else ():
+        best = dataclasses.replace(nothing, explained=-np.inf)
+        for inverse in self._inverses:
             weights = inverse @ f
             # leaving one out: the residual of question i without it is alpha_i / (K + r I)^-1_ii
             explained = 1 - ((weights / np.diag(inverse)[:, None]) ** 2).mean(0)

@@ -117,6 +117,10 @@ def test_who_is_named_first_is_who_the_integers_name() -> None:
     found = np.flatnonzero(named.number)
     assert np.array_equal(named.probe[found], np.concatenate(asked)[named.number[found] - 1])
     assert list(np.flatnonzero(named.within(10))) == [i for i in found if named.number[i] <= 10]
+    for part, them in zip(named.parted(12), (people[:12], people[12:]), strict=True):  # nobody's answer is another's
+        alone = collusion.Named.of(asked, them, params, params.tau_verify)
+        assert np.array_equal(part.number, alone.number)
+        assert np.array_equal(part.probe, alone.probe)
 
 
 def test_tries_bind_verify_over_all_credentials_and_budgets_bind_identify(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,20 +57,20 @@ def of_people(embedded: Embedded, labels: Labels) -> dict[str, Group]:
             for name in (photo.name, photo.parent.name):
                 group = labels.get(name)
                 said[person] |= set() if group is None else {group}
-    names = sorted({group for group in labels.values() if group is not None})
-    out = {name: np.array([groups == {name} for groups in said], np.bool_) for name in names}
-    if not any(mask.any() for mask in out.values()):
-        raise BadDataSet("no label is of anybody in the data set")
-    return out
+    return _masks([min(groups) if len(groups) == 1 else None for groups in said], labels, "anybody")
 
 
 def of_photos(embedded: Embedded, labels: Labels) -> dict[str, Group]:
     """Group -> which of the photos, by the names of their files, are in it. Raises `BadDataSet` when none is."""
     said = [labels.get(photo.name) if isinstance(photo, Path) else None for photo in embedded.data.photos]
+    return _masks(said, labels, "any photo")
+
+
+def _masks(said: Sequence[str | None], labels: Labels, whom: str) -> dict[str, Group]:
     names = sorted({group for group in labels.values() if group is not None})
     out = {name: np.array([group == name for group in said], np.bool_) for name in names}
     if not any(mask.any() for mask in out.values()):
-        raise BadDataSet("no label is of any photo in the data set")
+        raise BadDataSet(f"no label is of {whom} in the data set")
     return out
 
 

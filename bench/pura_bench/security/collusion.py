@@ -102,6 +102,10 @@ class Named:
             asked += len(chunk)
         return named
 
+    def parted(self, at: int) -> tuple[Named, Named]:
+        """The first `at` people, and the others."""
+        return Named(self.number[:at], self.probe[:at]), Named(self.number[at:], self.probe[at:])
+
     def within(self, questions: int) -> NDArray[np.bool_]:
         """Who is named by so many questions."""
         return (self.number > 0) & (self.number <= questions)
@@ -135,11 +139,10 @@ class Shared:
         strangers = people[(people @ known.T).max(1) < ONE_PERSON]  # who is on the attacker's photos is opened at once
         world = dataclasses.replace(world, threshold=t, probes=belief.openings(known, t, max(params.tries)))
         most = max(granted(k, hours, Budget(), RATE) for k in CREDENTIALS for hours in HORIZONS.values())
-        named, crowd = (
-            Named.of(probes(known, collection.identify_threshold or t, most, seed), them, params, params.tau_identify)
-            for them in (world.cast.enrolled.embeddings, strangers)
-        )
-        return cls(world, params, most, named, crowd)
+        asked = probes(known, collection.identify_threshold or t, most, seed)
+        enrolled = world.cast.enrolled.embeddings
+        everybody = Named.of(asked, np.concatenate([enrolled, strangers]), params, params.tau_identify)
+        return cls(world, params, most, *everybody.parted(len(enrolled)))
 
     def rows(self, credentials: int, horizon: str) -> Iterator[dict[str, Any]]:
         """By verify, the budgets shared out evenly over all victims; and by identify."""
