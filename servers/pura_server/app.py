@@ -167,7 +167,7 @@ async def _gateway(
     longest = sizes(template_bytes(parts.pk, parts.params), limits.batch)
     server = _for_clients(Reception(door, refusals, limits, longest), max(longest.values()), limits.streams)
     pura_pb2_grpc.add_GatewayServicer_to_server(service, server)
-    pura_pb2_grpc.add_OperatorServicer_to_server(OperatorService(backend, link, calls, limits), server)
+    pura_pb2_grpc.add_OperatorServicer_to_server(OperatorService(backend, link, calls, limits, audit), server)
     await health.add_to(server)
     if door is not None:
         metrics.open.labels("connection").set_function(lambda: door.connections)
@@ -179,7 +179,12 @@ async def _gateway(
         asyncio.ensure_future(link.run()),
         asyncio.ensure_future(
             refill.keep_full(
-                backend, link, lambda: bool(service.asking.inside), lambda: bool(service.changing.inside), metrics
+                backend,
+                link,
+                lambda: bool(service.asking.inside),
+                lambda: bool(service.changing.inside),
+                metrics,
+                audit,
             )
         ),
     ]

@@ -26,7 +26,7 @@ MAX_LABEL = 4096
 
 
 class Kind(enum.StrEnum):
-    """What a client can ask for, by the name that audit logs have for it."""
+    """What clients, the operator or time want of a gallery, by the name that audit logs have for it."""
 
     IDENTIFY = "identify"
     VERIFY = "verify"
@@ -35,6 +35,9 @@ class Kind(enum.StrEnum):
     RELABEL = "relabel"
     MATCH = "match"
     """What S2 of engine published sees of either question."""
+    UNLOCK = "unlock"
+    SNAPSHOT = "snapshot"
+    EXPIRE = "expire"
 
 
 Begins = Callable[[Kind], None]
@@ -127,8 +130,9 @@ class GatewayBackend(Protocol):
         `BadConfig` where nothing is counted."""
         ...
 
-    def tidy(self) -> Rounds[object] | None:
-        """The next change of the gallery that no client asked for, or None."""
+    def tidy(self, begins: Begins = lambda _: None) -> Rounds[object] | None:
+        """The next change of the gallery that no client asked for, or None. `begins` is told before entries are erased;
+        what it raises ends the change."""
         ...
 
     def refill(self) -> Rounds[None] | None:

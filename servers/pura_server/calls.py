@@ -40,13 +40,18 @@ def _known(method: str, unknown: Exception) -> PuraError:
     return PuraError()
 
 
+def new_number() -> str:
+    """An operation's number, under which both servers' logs have it."""
+    return secrets.token_hex(6)
+
+
 class Call:
     """One call as it is answered: what its log line will tell."""
 
     def __init__(self, method: str, number: str | None, context: Context | None) -> None:
         """`number`: under which logs have it, a new one if None; `context`: of a call by gRPC."""
         self.method = method
-        self.number = number or secrets.token_hex(6)
+        self.number = number or new_number()
         self._context = context
         self.tally = Tally()
         self.waited_s = 0.0

@@ -11,9 +11,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import structlog
+
 from pura.errors import DeviatingServer, PuraError
 from pura.rounds import Tally
+from pura_server.audit import AuditLog
 from pura_server.backend import GatewayBackend
+from pura_server.calls import new_number
 from pura_server.link import PeerLink
 from pura_server.logs import frames_of, logger
 from pura_server.metrics import Metrics
@@ -34,10 +38,11 @@ async def keep_full(
     asking: Callable[[], bool],
     changing: Callable[[], bool],
     metrics: Metrics,
+    audit: AuditLog | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Do one piece of work after another until cancelled. `asking`, `changing`: whether a client waits for an answer,
-    or for a change."""
+    or for a change; `audit`: what is told of entries that are erased."""
     last = clock()
     while True:
         patient = clock() - last < PATIENCE_S
@@ -46,7 +51,7 @@ async def keep_full(
             continue
         try:
             await link.ready()
-            done = (not changing() or not patient) and await _tidy(backend, link, metrics)
+            done = (not changing() or not patient) and await _tidy(backend, link, metrics, audit)
             done = done or await _refill(backend, link, metrics)
             last = clock()
             if not done:
@@ -73,12 +78,14 @@ async def _refill(backend: GatewayBackend, link: PeerLink, metrics: Metrics) -> 
     return True
 
 
-async def _tidy(backend: GatewayBackend, link: PeerLink, metrics: Metrics) -> bool:
-    party = await asyncio.to_thread(backend.tidy)
+async def _tidy(backend: GatewayBackend, link: PeerLink, metrics: Metrics, audit: AuditLog | None) -> bool:
+    number = new_number()
+    party = await asyncio.to_thread(backend.tidy, lambda kind: audit.write(kind, number) if audit else None)
     if party is None:
         return False
     tally, began = Tally(), time.monotonic()
-    await link.change(party, tally, _PIECE_S)
+    with structlog.contextvars.bound_contextvars(request=number):  # so that S2's logs have it, too
+        await link.change(party, tally, _PIECE_S)
     seconds = time.monotonic() - began
     if tally.bytes_sent:
         metrics.count("tidy", tally)

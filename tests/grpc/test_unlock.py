@@ -7,7 +7,8 @@ from pathlib import Path
 from click.testing import CliRunner, Result
 from server_pair import deploy
 
-from pura.ids import Engine
+from pura.ids import Engine, Party
+from pura_server.audit import read
 from pura_server.cli import cli
 
 TRIES = "tries = [2, 2, 2]\ndeep_threshold = 0.6\n"
@@ -38,5 +39,9 @@ def test_an_entry_is_locked_and_unlocked(tmp_path: Path) -> None:
             assert "unknown_entry" in command("--config", made.s1.config, "0" * 15 + "1").output
     finally:
         assert made.stop() == [0, 0]
+    s1, s2 = (list(read(made.folder / party.name.lower() / "audit", party)) for party in Party)
+    tried = [line.number for line in s1 if line.kind == "unlock"]
+    assert len(tried) == 2  # the second named nobody's entry
+    assert [line.number for line in s2 if line.kind == "unlock"] == tried[:1]  # so no lock is lifted unseen
     for wrong in ((made.s2.config, entry), (made.s1.config, "abc"), (made.s1.config, *[entry] * 17)):
         assert command("--config", *wrong).exit_code == 2

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from pair import Pair, templates
 
-from pura.errors import NotReady, UnknownEntry
+from pura.errors import NotReady, StorageFull, UnknownEntry
 from pura.ids import Handle
 from pura.roster import Listed, Roster
+from pura.rounds import run_pair
+from pura.store.base import Store
+from pura_server.backend import Begins, Kind
 from pura_server.expiry import DAY_S, DOUBT_S, FILE, SLACK_S, STEP_S, Calendar, expires_at
 
 NOW = 1_800_000_000
@@ -180,6 +183,32 @@ def test_clocks_that_jump_at_both_servers_erase_nothing_for_a_day(pair: Timed) -
         pair.passes(DOUBT_S / 5)
     assert pair.s1.levels()["entries"] == 0
     pair.gone(handles)
+
+
+def test_both_servers_say_that_they_erase_before_they_do(pair: Timed) -> None:
+    week = pair.keep(YS[:1], 7)
+    pair.passes(7 * DAY_S)
+    told: list[tuple[str, Kind, bool]] = []
+
+    def begins(who: str, store: Store) -> Begins:
+        return lambda kind: told.append((who, kind, store.by_handle(week[0]) is not None))
+
+    run_pair(pair.s1.tidy(begins("S1", pair.store1)), pair.s2.session(begins("S2", pair.store2)))
+    assert told == [("S1", Kind.EXPIRE, True), ("S2", Kind.EXPIRE, True)]
+    assert pair.store1.by_handle(week[0]) is pair.store2.by_handle(week[0]) is None
+    assert pair.s1.tidy(begins("S1", pair.store1)) is None
+
+
+def test_nothing_is_erased_that_cannot_be_written_down(pair: Timed) -> None:
+    week = pair.keep(YS[:1], 7)
+    pair.passes(7 * DAY_S)
+
+    def full(_: Kind) -> None:
+        raise StorageFull()
+
+    with pytest.raises(StorageFull):
+        run_pair(pair.s1.tidy(full), pair.s2.session())
+    assert pair.store1.by_handle(week[0]) is not None
 
 
 def test_s1_alone_can_neither_erase_early_nor_match_late_nor_leave_out(pair: Timed) -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
+import structlog
+
 from pura.errors import PeerUnavailable
+from pura.ids import Party
 from pura.rounds import Rounds, nothing
 from pura_server import refill
+from pura_server.audit import AuditLog, read
+from pura_server.backend import Begins, Kind
 from pura_server.metrics import Metrics
 from pura_server.refill import PATIENCE_S, keep_full
 
@@ -23,6 +29,9 @@ class Background:
         self.now = 0.0
         self.asking = self.changing = False
         self.away = 0
+        self.erasing = False
+        self.numbers: list[str] = []
+        """Under which the peer hears of each change."""
 
     def _next(self, kind: str) -> Rounds[object] | None:
         if not self.left[kind]:
@@ -31,8 +40,11 @@ class Background:
         self.begun.append((kind, self.now))
         return nothing()
 
-    def tidy(self) -> Rounds[object] | None:
-        return self._next("changes")
+    def tidy(self, begins: Begins) -> Rounds[object] | None:
+        party = self._next("changes")
+        if party is not None and self.erasing:
+            begins(Kind.EXPIRE)
+        return party
 
     def refill(self) -> Rounds[object] | None:
         return self._next("packs")
@@ -46,13 +58,19 @@ class Background:
         self.played("packs")
 
     async def change(self, party: Any, tally: Any, seconds: float) -> None:
+        self.numbers.append(structlog.contextvars.get_contextvars()["request"])
         self.played("changes")
 
     def played(self, kind: str) -> None:
         assert self.begun[-1][0] == kind
 
 
-def run(background: Background, seconds: float, then: Callable[[Background], None] = lambda _: None) -> None:
+def run(
+    background: Background,
+    seconds: float,
+    then: Callable[[Background], None] = lambda _: None,
+    audit: AuditLog | None = None,
+) -> None:
     """Let it work for so many seconds of its own clock, which goes on whenever it pauses."""
     ends = background.now + seconds
 
@@ -72,7 +90,8 @@ def run(background: Background, seconds: float, then: Callable[[Background], Non
             lambda: background.asking,
             lambda: background.changing,
             Metrics(),
-            lambda: background.now,
+            audit,
+            clock=lambda: background.now,
         )
 
     sleep = refill.asyncio.sleep
@@ -116,3 +135,14 @@ def test_a_server_that_is_away_is_waited_for() -> None:
     background.away = 3
     run(background, 10.0)
     assert [kind for kind, _ in background.begun] == ["packs"]
+
+
+def test_entries_that_are_erased_are_written_down_under_the_number_that_the_peer_hears(tmp_path: Path) -> None:
+    background = Background(changes=2)
+    background.erasing = True
+    audit = AuditLog(tmp_path, Party.S1)
+    run(background, 1.0, audit=audit)
+    audit.close()
+    lines = [(line.kind, line.number) for line in read(tmp_path, Party.S1)]
+    assert lines[1:] == [("expire", number) for number in background.numbers]
+    assert len(set(background.numbers)) == 2

@@ -23,7 +23,7 @@ from pura.protocols.shares.stock import Need
 from pura.rounds import Rounds, receive, send
 from pura.statements import Signer, Verifier
 from pura.store.base import TXN_BYTES, Change, Entry, Store
-from pura_server.backend import MAX_LABEL, NewEntry
+from pura_server.backend import MAX_LABEL, Begins, Kind, NewEntry
 from pura_server.claims import Examiner, Gate, Order
 from pura_server.erasures import EraseOpen, ask_to_erase, permit, present
 from pura_server.expiry import ExpireOpen, expires_at, judge, near, over, propose
@@ -165,12 +165,15 @@ def erase_s2(store: Store, pictures: Pictures, signer: Signer, gate: Gate, openi
     yield from commit_s2(store, pictures, change, signer)
 
 
-def expire_s1(side: Side, store: Store, pictures: Pictures, verifier: Verifier, sure: int) -> Rounds[int]:
+def expire_s1(
+    side: Side, store: Store, pictures: Pictures, verifier: Verifier, sure: int, begins: Begins
+) -> Rounds[int]:
     """Erase entries whose time is over by both calendars; how many. `sure`: this server's."""
     view = pictures.latest()
     chosen = over(view.expires, sure)
     if not len(chosen):
         return 0
+    begins(Kind.EXPIRE)
     txn = TxnId(side.rng.bytes(TXN_BYTES))
     gone = yield from propose(txn, view.digest, view.handles[chosen])
     if gone:

@@ -35,7 +35,7 @@ from pura.statements import Verifier
 from pura.store.base import Store
 from pura.store.snapshots import Snapshots, Taken
 from pura_server import outcomes
-from pura_server.backend import Answer, NewEntry, Query
+from pura_server.backend import Answer, Begins, NewEntry, Query
 from pura_server.claims import NO_ORDER, Examiner, Order
 from pura_server.expiry import Calendar
 from pura_server.outcomes import Voucher
@@ -201,7 +201,7 @@ class PreparedGateway:
                 return self._make(kind, [], self._shelf.new_ids(min(most, missing)), need, blocks)
         return None
 
-    def tidy(self) -> Rounds[object] | None:
+    def tidy(self, begins: Begins = lambda _: None) -> Rounds[object] | None:
         """The next change that nobody asked for: settling one that was cut off, erasing what has expired, one block
         less, or other masks for entries whose key was replaced."""
         if self._session is None:
@@ -209,7 +209,7 @@ class PreparedGateway:
         if self._unsettled and not self._changing.locked():
             return self._change(nothing())
         if self._expires():
-            return self.expire()
+            return self.expire(begins)
         masked = self._pictures.latest(), self._pictures.slots.versions
         if masked == self._well_masked:  # this is asked twice a second, and goes through all entries
             return None
@@ -218,10 +218,10 @@ class PreparedGateway:
         self._well_masked = masked
         return None
 
-    def expire(self) -> Rounds[int]:
-        """Erase entries whose time is over; how many."""
+    def expire(self, begins: Begins = lambda _: None) -> Rounds[int]:
+        """Erase entries whose time is over; how many. `begins`: as `tidy` has it."""
         sure = self._calendar.sure()
-        return self._change(change.expire_s1(self._side, self._store, self._pictures, self._verifier, sure))
+        return self._change(change.expire_s1(self._side, self._store, self._pictures, self._verifier, sure, begins))
 
     def _expires(self) -> bool:
         """Whether there is something to erase. What S2 does not find expired is proposed again after a while."""

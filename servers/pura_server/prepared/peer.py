@@ -159,14 +159,17 @@ class PreparedPeer:
                 begins(Kind.RELABEL)
                 yield from change.relabel_s2(store, pictures, self._signer, self._gate, opening)
             case ExpireOpen():
+                begins(Kind.EXPIRE)
                 yield from change.expire_s2(store, pictures, self._signer, opening, self._calendar.sure())
             case RemaskOpen():
                 yield from remask.remask_s2(side, store, pictures, self._signer, opening)
                 if opening.drop != remask.NO_DROP and self._session is not None:
                     self._session.correlations.forget(BlockId(opening.drop))
             case UnlockOpen():
+                begins(Kind.UNLOCK)
                 yield from self._unlock(opening)
             case SnapshotOpen():
+                begins(Kind.SNAPSHOT)
                 yield from snapshot_s2(store, self._snapshots, opening)
             case EnrolledOpen() | ErasedOpen():
                 yield from vouch_s2(store, self._signer, opening)
