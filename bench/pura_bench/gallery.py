@@ -22,8 +22,8 @@ from pura.protocols.prepared.correlations import SLOTS
 from pura.protocols.prepared.sizes import Sizes
 from pura.store import Change, Entry
 from pura.store.base import DIGEST_BYTES, TXN_BYTES
-from pura_server.prepared.gallery import MASKING, dump_rows, entry_masks
-from pura_server.prepared.slots import NONCE_BYTES
+from pura_server.prepared.gallery import dump_rows, entry_masks
+from pura_server.prepared.slots import MASKING, NONCE_BYTES
 
 
 def changes(

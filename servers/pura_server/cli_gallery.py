@@ -25,7 +25,7 @@ from pura.wire._pb.pura_pb2_grpc import OperatorStub
 from pura_server import config as server_config
 from pura_server.cli_common import day, one_line_errors, path_type
 from pura_server.health import to_own_server
-from pura_server.prepared.gallery import MASKING
+from pura_server.prepared.slots import MASKING
 from pura_server.status import typed
 
 _config = click.option("--config", type=path_type(), required=True, help="The configuration file of this server.")

@@ -31,7 +31,7 @@ from pura_client.processes import free_ports
 from pura_client.session import Client, connect
 from pura_server import config as server_config
 from pura_server import tls
-from pura_server.prepared.gallery import MASKING
+from pura_server.prepared.slots import MASKING
 
 DIMENSION = 16
 MORE = {

@@ -335,7 +335,7 @@ def test_masks_of_an_erased_entry_stay_while_its_slot_is_not_free(pair: Pair) ->
     pair.connect()  # the free slots have other nonces than the entries now
     pictures = [pair.s1._pictures, pair.s2._pictures]
     (block,) = [BlockId(b) for b in pictures[0].latest().blocks]
-    masked = pictures[0].slots.masked(block)
+    masked = pictures[0].latest().blocks[block].masked
     before = [each.masks(masked).copy() for each in pictures]
     slot = int(pictures[0].latest().places[list(pictures[0].latest().handles).index(handles[1])]) % SLOTS
     pair.forget([handles[1]])
@@ -343,6 +343,6 @@ def test_masks_of_an_erased_entry_stay_while_its_slot_is_not_free(pair: Pair) ->
         assert len(each.latest()) == 2
         assert (each.masks(masked) == earlier).all()
     pair.connect()  # and now it is free: another mask
-    masked = pictures[0].slots.masked(block)
+    masked = pair.s1._pictures.latest().blocks[block].masked
     for each, earlier in zip([pair.s1._pictures, pair.s2._pictures], before, strict=True):
         assert (each.masks(masked)[slot] != earlier[slot]).any()

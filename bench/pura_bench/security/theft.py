@@ -37,7 +37,8 @@ from pura_bench.security.arms import (
     Stage,
 )
 from pura_bench.security.lab import Lab
-from pura_server.prepared.gallery import MASKING, entry_masks, load_rows
+from pura_server.prepared.gallery import entry_masks, load_rows
+from pura_server.prepared.slots import MASKING
 
 TOY_BITS = 1024
 DISK, MADE_KEY = "read from the disk", "a key made for it"

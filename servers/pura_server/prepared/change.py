@@ -228,7 +228,7 @@ def _write(
 ) -> Rounds[tuple[list[bytes], NDArray[np.void]]]:
     """E of the accepted templates in slots that are spent, as it is stored, and how it is masked."""
     at = np.array([int(block) * SLOTS + slot for block, slot in places], np.int64)
-    masking = pictures.masking(len(good))
+    masking = pictures.slots.masking(len(good))
     own: Matrix = entry_masks(pictures.keys, pictures.party, side.sizes, at, masking)
     e = yield from masked_entries(side.sizes, converted.x[list(good)], own)
     return dump_rows(e, side.sizes.key_bits), masking

@@ -18,14 +18,12 @@ from pura.crypto.masks import MaskKeys
 from pura.errors import UnknownEntry
 from pura.ids import BlockId, Handle, Party
 from pura.protocols.prepared.blocks import Block, Matrix, Targets
-from pura.protocols.prepared.correlations import SLOTS, MaskedBlock
+from pura.protocols.prepared.correlations import SLOTS
 from pura.protocols.prepared.sizes import Sizes
 from pura.store.base import Gallery
 from pura_server.expiry import NEVER, matched
-from pura_server.prepared.slots import NONCE_BYTES, Slots
-
-MASKING = np.dtype([("nonces", "u1", (2, NONCE_BYTES)), ("versions", ">u4", (2,))])
-"""How an entry is masked, as it is stored."""
+from pura_server.prepared.assignments import Assignments, Names, Written
+from pura_server.prepared.slots import MASKING
 
 
 def dump_rows(rows: Matrix, bits: int) -> list[bytes]:
@@ -106,9 +104,10 @@ class View:
             self.handles[chosen],
         )
 
-    def taken(self) -> dict[BlockId, NDArray[np.int64]]:
-        """The slots of each block that hold an entry."""
-        return {block: self.places[in_block(self.places, block)] % SLOTS for block in self.blocks}
+    def written(self) -> dict[BlockId, Written]:
+        """The entries of each block."""
+        found = {block: in_block(self.places, block) for block in self.blocks}
+        return {b: Written(self.places[at] % SLOTS, self.masking[at], self.hashes[b]) for b, at in found.items()}
 
 
 def in_block(places: NDArray[np.int64], block: int) -> slice:
@@ -130,9 +129,10 @@ def view_of(
     sizes: Sizes,
     party: Party,
     keys: MaskKeys,
-    slots: Slots,
+    assignments: Assignments,
 ) -> View:
-    """The picture of a gallery. What it shares with an earlier picture is not read again; `bodies` reads entries."""
+    """The picture of a gallery, if nobody has drawn other nonces since an earlier one. What it shares with that is not
+    read again; `bodies` reads entries."""
     places = gallery.block_ids * SLOTS + gallery.slots
     handles = gallery.handles
     masking = np.ascontiguousarray(gallery.masking).reshape(-1).view(MASKING)
@@ -158,10 +158,11 @@ def view_of(
             e[where] = load_rows(bodies([Handle(int(h)) for h in handles[new]]), sizes.dimension, sizes.key_bits)
             own = entry_masks(keys, party, sizes, places[new], masking[new])
             y[where] = (e[where] + own) & np.uint32((1 << sizes.key_bits) - 1) if party is Party.S1 else own
-        blocks[name] = Block(slots.masked(name), e, y)
         hashes[name] = _hash(e, places[mine], handles[mine], masking[mine], sizes)
+        masked = assignments.name(name, Written(places[mine] % SLOTS, masking[mine], hashes[name]))
+        blocks[name] = Block(masked, e, y)
     return View(
-        gallery.generation, _digest(hashes), slots.version, blocks, places, handles, masking, gallery.expires, hashes
+        gallery.generation, _digest(hashes), before.version, blocks, places, handles, masking, gallery.expires, hashes
     )
 
 
@@ -186,10 +187,10 @@ def _same(
     return stay, stayed
 
 
-def with_masks(view: View, slots: Slots) -> View:
+def with_masks(view: View, version: int, names: Names) -> View:
     """The same picture when the free slots have other nonces."""
-    blocks = {name: dataclasses.replace(block, masked=slots.masked(name)) for name, block in view.blocks.items()}
-    return dataclasses.replace(view, blocks=blocks, version=slots.version)
+    blocks = {name: dataclasses.replace(block, masked=names[name]) for name, block in view.blocks.items()}
+    return dataclasses.replace(view, blocks=blocks, version=version)
 
 
 def entry_masks(
@@ -198,34 +199,6 @@ def entry_masks(
     """This server's masks of some entries, (n, D)."""
     own = party - 1
     return keys.rows(sizes.dimension, sizes.key_bits, masking["versions"][:, own], masking["nonces"][:, own], places)
-
-
-Gone = tuple[NDArray[np.int64], NDArray[np.void]]
-"""Slots whose entry was erased, and how it was masked."""
-
-
-def block_masks(
-    keys: MaskKeys,
-    party: Party,
-    sizes: Sizes,
-    view: View,
-    slots: Slots,
-    block: MaskedBlock,
-    gone: Gone | None = None,
-) -> Matrix:
-    """This server's masks of a whole block, (SLOTS, D): each entry's own, those of entries that are `gone`, and those
-    of the free slots."""
-    mine = in_block(view.places, block.block)
-    places = block.block * SLOTS + np.arange(SLOTS)
-    nonces = np.tile(np.frombuffer(slots.nonces, np.uint8).reshape(2, NONCE_BYTES)[party - 1], (SLOTS, 1))
-    versions = np.full(SLOTS, slots.versions[party - 1], np.uint32)
-    if gone is not None:
-        nonces[gone[0]] = gone[1]["nonces"][:, party - 1]
-        versions[gone[0]] = gone[1]["versions"][:, party - 1]
-    at = view.places[mine] % SLOTS
-    nonces[at] = view.masking["nonces"][mine, party - 1]
-    versions[at] = view.masking["versions"][mine, party - 1]
-    return keys.rows(sizes.dimension, sizes.key_bits, versions, nonces, places)
 
 
 def _hash(

@@ -50,13 +50,6 @@ class Plan:
         order = blocks[np.argsort(-counts, kind="stable")]
         return [BlockId(int(b)) for b in order if b != self.drop]
 
-    @property
-    def touched(self) -> list[BlockId]:
-        """The blocks whose entries get other masks where they are."""
-        if self.drop is not None:
-            return []
-        return [BlockId(int(b)) for b in np.unique(self.view.places[self.chosen] // SLOTS)]
-
 
 def plan(pictures: Pictures) -> Plan | None:
     """What there is to do: entries whose masks come from an older key than new ones do, or a block that others have
@@ -79,9 +72,8 @@ def remask_s1(side: Side, store: Store, pictures: Pictures, verifier: Verifier, 
         return
     txn = TxnId(side.rng.bytes(TXN_BYTES))
     drop = NO_DROP if what.drop is None else what.drop
-    touched = b"".join(int(b).to_bytes(8, "big") for b in what.touched)
-    yield from send(RemaskOpen(txn, view.digest, drop, touched))
-    yield from exchange_nonces(side, pictures, what.touched)
+    yield from send(RemaskOpen(txn, view.digest, drop))
+    yield from exchange_nonces(side, pictures)
     handles = [Handle(int(h)) for h in view.handles[what.chosen]]
     places: list[Place] = [(BlockId(int(p // SLOTS)), int(p % SLOTS)) for p in view.places[what.chosen]]
     if what.drop is not None:
@@ -95,10 +87,9 @@ def remask_s1(side: Side, store: Store, pictures: Pictures, verifier: Verifier, 
 def remask_s2(side: Side, store: Store, pictures: Pictures, signer: Signer, opening: RemaskOpen) -> Rounds[None]:
     """S2's side of `remask_s1`."""
     view = pictures.current(opening.digest)
-    if len(opening.txn) != TXN_BYTES or len(opening.touched) % 8:
+    if len(opening.txn) != TXN_BYTES:
         raise ProtocolError(detail="opening of a change of masks")
-    touched = [BlockId(int(b)) for b in np.frombuffer(opening.touched, ">u8")]
-    yield from exchange_nonces(side, pictures, touched)
+    yield from exchange_nonces(side, pictures)
     got = yield from receive(Places)
     count = len(got.places) // 24
     table = load_places(got.places, count, SLOTS)
@@ -115,7 +106,7 @@ def remask_s2(side: Side, store: Store, pictures: Pictures, signer: Signer, open
         pictures.slots.spend(places)
     else:
         stay = np.array([int(b) * SLOTS + s for b, s in places])
-        if (view.places[chosen] != stay).any() or not set(np.unique(stay // SLOTS)) <= set(touched):
+        if (view.places[chosen] != stay).any():
             raise ProtocolError(detail="an entry that should stay")
     change = yield from _change(side, pictures, view, TxnId(opening.txn), chosen, places)
     yield from commit_s2(store, pictures, change, signer)
@@ -127,7 +118,7 @@ def _change(
     sizes, keys, party = side.sizes, pictures.keys, pictures.party
     old_places, old_masking = view.places[chosen], view.masking[chosen]
     new_places = np.array([int(block) * SLOTS + slot for block, slot in places], np.int64)
-    masking = pictures.masking(len(places))
+    masking = pictures.slots.masking(len(places))
     blocks = view.targets.blocks
     index = {block.masked.block: block.e for block in blocks}
     e = np.stack([index[BlockId(int(p // SLOTS))][p % SLOTS] for p in old_places.tolist()])

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from pura.errors import ProtocolError
-from pura.ids import BlockId
 from pura.protocols.prepared import pack
 from pura.protocols.prepared.correlations import Correlations, MaskedBlock, ReadMasks
 from pura.protocols.prepared.material import deal_more
@@ -57,9 +56,7 @@ class Session:
         yield from pack.add_products(packs, self.correlations, blocks)
 
 
-def exchange_nonces(
-    side: Side, pictures: Pictures, touched: Collection[BlockId] = (), *, fresh: bool = False
-) -> Rounds[None]:
+def exchange_nonces(side: Side, pictures: Pictures, *, fresh: bool = False) -> Rounds[None]:
     """New masks for all free slots: those that an operation spent before it was cut off are free again. fresh: at a new
     connection."""
     mine = Nonces(side.rng.bytes(NONCE_BYTES), pictures.keys.version)
@@ -67,4 +64,4 @@ def exchange_nonces(
     if len(theirs.nonce) != NONCE_BYTES or theirs.version >= 1 << 32:
         raise ProtocolError(detail="a nonce")
     one, two = (mine, theirs) if side.first else (theirs, mine)
-    pictures.renew(one.nonce + two.nonce, (one.version, two.version), touched, fresh=fresh)
+    pictures.renew(one.nonce + two.nonce, (one.version, two.version), fresh=fresh)

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pura.errors import ProtocolError
 from pura.ids import BlockId
-from pura.protocols.prepared.correlations import SLOTS, MaskedBlock
+from pura.protocols.prepared.correlations import SLOTS
 
 NONCE_BYTES = 16
+MASKING = np.dtype([("nonces", "u1", (2, NONCE_BYTES)), ("versions", ">u4", (2,))])
+"""How a slot is masked, and how it is stored of an entry: S1's and S2's nonce, and the versions of their mask keys."""
 Place = tuple[BlockId, int]
 MAX_BLOCKS = 1 << 20
 
@@ -31,27 +33,15 @@ class Slots:
         self._lock = threading.Lock()
         self._spent: dict[BlockId, NDArray[np.bool_]] = {}
         self._version = 0
-        self._full: dict[BlockId, int] = {}
         self.nonces = b""
         """S1's and S2's of the free slots, one behind the other; empty before the first connection."""
         self.versions = (0, 0)
         """Of the keys that S1's and S2's new masks come from."""
 
-    def renew(
-        self,
-        nonces: bytes,
-        versions: tuple[int, int],
-        taken: Mapping[BlockId, NDArray[np.int64]],
-        touched: Collection[BlockId] = (),
-        *,
-        fresh: bool = False,
-    ) -> None:
-        """Both servers' new nonces; the slots that hold an entry are not free. A block without a free slot keeps its
-        masks, and its version, but for those in `touched`, whose entries are about to get others, and at a new
-        connection (`fresh`): the other server may have started anew, and knows no earlier version."""
+    def renew(self, nonces: bytes, versions: tuple[int, int], taken: Mapping[BlockId, NDArray[np.int64]]) -> None:
+        """Both servers' new nonces; the slots that hold an entry are not free."""
         with self._lock:
-            full = {b: self._of_block(b) for b, slots in taken.items() if len(slots) == SLOTS and b not in touched}
-            self._spent, self._full = {}, {} if fresh else full
+            self._spent = {}
             for block, slots in taken.items():
                 self._of(block)[slots] = True
             self.nonces, self.versions = nonces, versions
@@ -62,9 +52,12 @@ class Slots:
         """Names the nonces; the same at both servers."""
         return self._version
 
-    def masked(self, block: BlockId) -> MaskedBlock:
-        """A block with the masks that it has now."""
-        return MaskedBlock(block, self._of_block(block))
+    def masking(self, count: int) -> NDArray[np.void]:
+        """How free slots are masked, (count,) of dtype MASKING."""
+        out = np.zeros(count, MASKING)
+        out["nonces"] = np.frombuffer(self.nonces, np.uint8).reshape(2, -1)
+        out["versions"] = self.versions
+        return out
 
     def take(self, count: int, among: Iterable[BlockId] | None = None) -> list[Place]:
         """Spend free slots of these blocks in order, else of all, new ones after those that exist. Places; fewer where
@@ -90,9 +83,6 @@ class Slots:
                 raise ProtocolError(detail="a slot is taken")
             for block, slot in chosen:
                 self._of(block)[slot] = True
-
-    def _of_block(self, block: BlockId) -> int:
-        return self._full.get(block, self._version)
 
     def _of(self, block: BlockId) -> NDArray[np.bool_]:
         return self._spent.setdefault(block, np.zeros(SLOTS, bool))

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pura.crypto.masks import MaskKeys
 from pura.errors import NotReady
-from pura.ids import BlockId, Party
+from pura.ids import Party
 from pura.protocols.prepared.correlations import SLOTS, MaskedBlock, Masks
 from pura.protocols.prepared.side import Side
 from pura.store.base import Store
-from pura_server.prepared.gallery import MASKING, Gone, View, block_masks, empty, in_block, view_of, with_masks
+from pura_server.prepared.assignments import Assignments
+from pura_server.prepared.gallery import View, empty, entry_masks, view_of, with_masks
 from pura_server.prepared.slots import Slots
 
 VIEWS_KEPT = 4
@@ -34,7 +33,7 @@ class Pictures:
         self._lock = threading.Lock()
         self._views: OrderedDict[tuple[bytes, int], View] = OrderedDict()
         self._latest = empty()
-        self._gone: dict[BlockId, Gone] = {}
+        self._assignments = Assignments()
         self.refresh()
 
     def refresh(self) -> View:
@@ -46,34 +45,23 @@ class Pictures:
             self._side.sizes,
             self.party,
             self.keys,
-            self.slots,
+            self._assignments,
         )
-        self._remember(self._latest, view)
         self._put(view)
         return view
 
-    def renew(
-        self, nonces: bytes, versions: tuple[int, int], touched: Collection[BlockId] = (), *, fresh: bool = False
-    ) -> None:
-        """Other masks for all free slots, and soon for the entries of the blocks in `touched`. fresh: see `Slots`."""
-        self.slots.renew(nonces, versions, self._latest.taken(), touched, fresh=fresh)
-        self._gone = {}
-        self._put(with_masks(self._latest, self.slots))
-
-    def masking(self, count: int) -> NDArray[np.void]:
-        """How entries that are written now are masked, (count,) of dtype MASKING."""
-        out = np.zeros(count, MASKING)
-        out["nonces"] = np.frombuffer(self.slots.nonces, np.uint8).reshape(2, -1)
-        out["versions"] = self.slots.versions
-        return out
+    def renew(self, nonces: bytes, versions: tuple[int, int], *, fresh: bool = False) -> None:
+        """Other masks for all free slots. fresh: see `Assignments`."""
+        written = self._latest.written()
+        self.slots.renew(nonces, versions, {block: one.slots for block, one in written.items()})
+        names = self._assignments.renew(self.slots.masking(1), written, fresh=fresh)
+        self._put(with_masks(self._latest, self.slots.version, names))
 
     def masks(self, block: MaskedBlock) -> Masks:
-        """This server's masks of a block, for the correlations, those of entries that were erased meanwhile too: a
-        question that began before may still need them. Raises `NotReady` when it has other masks now."""
-        if block != self.slots.masked(block.block):
-            raise NotReady("the gallery is being changed; try again")
-        gone = self._gone.get(block.block)
-        return block_masks(self.keys, self.party, self._side.sizes, self.latest(), self.slots, block, gone)
+        """This server's masks of a block, for the correlations: those that the name stands for, whatever the gallery
+        holds meanwhile. Raises `NotReady` for a name that is no more."""
+        places = block.block * SLOTS + np.arange(SLOTS)
+        return entry_masks(self.keys, self.party, self._side.sizes, places, self._assignments.find(block))
 
     @property
     def party(self) -> Party:
@@ -104,20 +92,6 @@ class Pictures:
             if (digest, version) not in self._views:
                 raise NotReady("the gallery is being changed; try again")
             return self._views[digest, version]
-
-    def _remember(self, before: View, view: View) -> None:
-        """How the entries were masked that a change has erased; their slots are free no sooner than at `renew`."""
-        for block, hashed in before.hashes.items():
-            if view.hashes.get(block) == hashed:
-                continue
-            mine = in_block(before.places, block)
-            erased = ~np.isin(before.places[mine], view.places[in_block(view.places, block)])
-            slots, masking = before.places[mine][erased] % SLOTS, before.masking[mine][erased]
-            if len(slots):
-                earlier = self._gone.get(block)
-                if earlier is not None:
-                    slots, masking = np.append(earlier[0], slots), np.append(earlier[1], masking)
-                self._gone[block] = slots, masking
 
     def _put(self, view: View) -> None:
         with self._lock:

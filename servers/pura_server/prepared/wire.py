@@ -109,12 +109,11 @@ class Places(Message):
 @message
 class RemaskOpen(Message):
     """S1 -> S2: some entries get other masks; in other slots when the block `drop` is to go, else (NO_DROP) where they
-    are, in the blocks `touched` (8 bytes each). `Places` follows: 24 bytes each, handle, block, slot."""
+    are. `Places` follows: 24 bytes each, handle, block, slot."""
 
     txn: bytes
     digest: bytes
     drop: int
-    touched: bytes
 
 
 @message
