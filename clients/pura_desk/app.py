@@ -60,7 +60,7 @@ def create_app(
     problems.install(app)
     app.include_router(routes.api(line, imports, watches))
     _pages(app)
-    return Guard(app, listening.hosts(), listening.scheme)
+    return Guard(app, listening.hosts(), listening.scheme, tokens)
 
 
 def _pages(app: FastAPI) -> None:

@@ -1,4 +1,5 @@
-"""What is refused before any address of the desk sees it: other sites' pages, names that are not the desk's, floods.
+"""What is refused before any address of the desk sees it: other sites' pages, names that are not the desk's, floods,
+and callers without a token, before anything of their body is read.
 
 A page of another site can make a browser send requests to this machine. Three things stop it: *Host* must be one of the
 desk's names, so a name that was made to resolve to this machine is none (DNS rebinding); *Origin*, where a browser
@@ -13,7 +14,8 @@ from typing import Any
 
 from pura.errors import PuraError
 from pura_desk import problems
-from pura_desk.problems import TooLarge, WrongHost, WrongOrigin
+from pura_desk.problems import TooLarge, Unauthenticated, WrongHost, WrongOrigin
+from pura_desk.tokens import Tokens
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -42,8 +44,10 @@ _HEADERS: tuple[tuple[bytes, bytes], ...] = (
 class Guard:
     """Around the application."""
 
-    def __init__(self, app: App, hosts: frozenset[str], scheme: str, most_bytes: int = MOST_BYTES) -> None:
-        self._app = app
+    def __init__(
+        self, app: App, hosts: frozenset[str], scheme: str, tokens: Tokens, most_bytes: int = MOST_BYTES
+    ) -> None:
+        self._app, self._tokens = app, tokens
         self._hosts = hosts
         self._origins = frozenset(f"{scheme}://{host}" for host in hosts)
         self._most = most_bytes
@@ -77,6 +81,14 @@ class Guard:
         lengths = headers.get(b"content-length", [])
         if any(not value.isdigit() or int(value) > self._most for value in lengths):
             return TooLarge(f"a request has at most {self._most >> 20} MiB")
+        return self._unknown(headers) if scope["path"].startswith(API) else None
+
+    def _unknown(self, headers: dict[bytes, list[bytes]]) -> PuraError | None:
+        shown = headers.get(b"authorization", [])
+        try:
+            self._tokens.rights(shown[0].decode("latin-1") if len(shown) == 1 else None)
+        except Unauthenticated as error:
+            return error
         return None
 
     async def _bounded(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,12 +122,13 @@ class Guard:
 
 
 async def _answer(send: Send, error: PuraError) -> None:
-    body = problems.as_json(error)
+    body, status = problems.as_json(error), problems.status_of(error)
     headers = [
+        *((name.lower().encode(), value.encode()) for name, value in problems.headers_of(status).items()),
         (b"content-type", problems.MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"connection", b"close"),  # the rest of the body is not read
         *_HEADERS,
     ]
-    await send({"type": "http.response.start", "status": problems.status_of(error), "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

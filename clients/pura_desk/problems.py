@@ -134,12 +134,13 @@ def problem(code: str, status: int, detail: str) -> Problem:
 def response(error: PuraError) -> Response:
     """What is sent for an error; nothing of its `detail`."""
     status = status_of(error)
-    headers = {}
-    if status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="pura desk"'
-    if status == 503:
-        headers["Retry-After"] = str(AGAIN_S)
-    return _response(problem(error.code, status, str(error)), headers)
+    return _response(problem(error.code, status, str(error)), headers_of(status))
+
+
+def headers_of(status: int) -> dict[str, str]:
+    """What a caller is told beside the body: what to show, or when to come again."""
+    told = {401: {"WWW-Authenticate": 'Bearer realm="pura desk"'}, 503: {"Retry-After": str(AGAIN_S)}}
+    return told.get(status, {})
 
 
 def _response(body: Problem, headers: Mapping[str, str]) -> Response:

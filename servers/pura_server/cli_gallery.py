@@ -25,6 +25,7 @@ from pura.wire._pb.pura_pb2_grpc import OperatorStub
 from pura_server import config as server_config
 from pura_server.cli_common import day, one_line_errors, path_type
 from pura_server.health import to_own_server
+from pura_server.prepared.counters import sealed_under
 from pura_server.prepared.slots import MASKING
 from pura_server.status import typed
 
@@ -170,6 +171,8 @@ def masks_prune(config: Path) -> None:
     old = int((masking["versions"][:, party - 1] != keys.version).sum())
     if old:
         raise BadConfig(f"{old} entries are under older keys still; start this server, and let it follow")
+    if sealed_under(settings.data) not in (None, keys.version):
+        raise BadConfig("what was counted of `tries` is under an older key still; start this server once")
     replace_masks(path, keys.latest(), party, key_id, vault)
     click.echo(f"only version {keys.version} of the mask keys is left")
 

@@ -36,7 +36,8 @@ NEVER = 1 << 62
 SLACK_S = 3600
 """How far the two servers' clocks may be apart, and how long after its time an entry may still match at most."""
 STEP_S = 3600
-"""A clock that is ahead by more than that of what passed by a clock that nobody sets has jumped."""
+"""A clock that gets ahead of one that nobody sets by more than that, at once or little by little within a day, has
+jumped."""
 DOUBT_S = DAY_S
 """For so long a clock that has jumped has to stay where it is, while the server runs, before it is believed."""
 AT_ONCE = 4096
@@ -77,6 +78,7 @@ class Calendar:
         self._lock = threading.Lock()
         self._at, self._looked = clock(), steady()
         self._doubt = 0.0
+        self._gained = 0.0
         self._saved = float("-inf")
         known = self._load()
         if known is not None and self._at > known[0] + DAY_S:
@@ -99,8 +101,9 @@ class Calendar:
             passed = steady - self._looked
             expected, self._looked = self._at + passed, steady
             self._at = wall
-            if wall <= expected + STEP_S:  # also when it was set back: that erases less
-                self._doubt = 0.0
+            ahead, self._gained = max(0.0, wall - expected), max(0.0, self._gained - passed * STEP_S / DAY_S)
+            if self._gained + ahead <= STEP_S:  # also when it was set back: that erases less
+                self._doubt, self._gained = 0.0, self._gained + ahead
             elif self._doubt + passed < DOUBT_S:
                 self._doubt += max(passed, 1e-9)
                 self._at = expected

@@ -298,8 +298,7 @@ class Door:
         self._refusals = refusals
         self._greeting = Greetings()
         self._lock = threading.Lock()
-        self._lines: set[Duplex] = set()
-        self._threads: set[threading.Thread] = set()
+        self._lines: dict[Duplex, threading.Thread] = {}
         self._socket = socket.create_server(listen, backlog=_BACKLOG)
         self._closed = False
         self._accepting = threading.Thread(target=self._accept, name="moves", daemon=True)
@@ -314,9 +313,10 @@ class Door:
         return int(self._socket.getsockname()[1])
 
     def end_sessions(self) -> None:
-        """Whatever an earlier greeting began is over; returns when their parties are."""
+        """Whatever an earlier greeting began is over; returns when their parties are. Who still shakes hands has begun
+        nothing, and is not waited for: what it will open names an epoch."""
         with self._lock:
-            lines, threads = list(self._lines), list(self._threads)
+            lines, threads = list(self._lines), list(self._lines.values())
         for line in lines:
             line.shut()
         for thread in threads:
@@ -348,10 +348,7 @@ class Door:
                 sock.close()
                 self._refusals.tell(Why.CROWD, address=address)
                 continue
-            thread = threading.Thread(target=self._serve, args=(sock, address), name="session", daemon=True)
-            with self._lock:
-                self._threads.add(thread)
-            thread.start()
+            threading.Thread(target=self._serve, args=(sock, address), name="session", daemon=True).start()
 
     def _serve(self, sock: socket.socket, address: str) -> None:
         line = None
@@ -382,7 +379,7 @@ class Door:
         with self._lock:
             full = len(self._lines) >= self._most
             if not full and shows(line, pinned):
-                self._lines.add(line)
+                self._lines[line] = threading.current_thread()
                 return line
         self._refusals.tell(Why.CONNECTIONS if full else Why.UNKNOWN, address=address)
         line.close()
@@ -408,10 +405,9 @@ class Door:
         return True
 
     def _forget(self, line: Duplex | None) -> None:
-        with self._lock:
-            self._threads.discard(threading.current_thread())
-            if line is not None:
-                self._lines.discard(line)
+        if line is not None:
+            with self._lock:
+                self._lines.pop(line, None)
 
 
 class _Begun:

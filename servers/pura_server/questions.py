@@ -5,7 +5,8 @@ crash of the machine some moments later: that may forgive a client a few questio
 
 *Time* is the age of the list: seconds that passed while a server ran, by a clock that nobody sets, and for the time
 between two runs what the wall clock says, a day at most. So a wall clock that was once years ahead, or is set back,
-gives nobody a full bucket, shuts nobody out, and lets no id be forgotten before its time.
+shuts nobody out and lets no id be forgotten before its time; and who sets it ahead and starts the server anew, which is
+its operator, can give everybody a day's worth.
 """
 
 from __future__ import annotations

@@ -107,9 +107,13 @@ def test_an_idempotency_key_stands_for_one_request() -> None:
 # --- the door ---------------------------------------------------------------------------------------
 
 Message = MutableMapping[str, Any]
+NOBODY = Tokens()
+"""A desk that asks for none."""
 
 
-def asked(headers: Sequence[tuple[bytes, bytes]], bodies: Sequence[bytes] = (), path: str = "/v1/x") -> tuple[int, int]:
+def asked(
+    headers: Sequence[tuple[bytes, bytes]], bodies: Sequence[bytes] = (), path: str = "/v1/x", known: Tokens = NOBODY
+) -> tuple[int, int]:
     """A POST at the door of an application that reads the whole body: the status, and how many bytes it got."""
     got = 0
     sent: list[Message] = []
@@ -136,7 +140,7 @@ def asked(headers: Sequence[tuple[bytes, bytes]], bodies: Sequence[bytes] = (), 
     async def send(message: Message) -> None:
         sent.append(message)
 
-    door = guard.Guard(app, Listening(port=99).hosts(), "http", most_bytes=100)
+    door = guard.Guard(app, Listening(port=99).hosts(), "http", known, most_bytes=100)
     scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
     asyncio.run(door(scope, receive, send))
     return sent[0]["status"], got
@@ -173,6 +177,17 @@ def test_a_body_is_counted_as_it_comes() -> None:
     assert asked([HOST], [bytes(60), bytes(40)]) == (200, 100)
     status, got = asked([HOST], [bytes(60), bytes(41), bytes(1000)])
     assert (status, got) == (413, 60)
+
+
+def test_nothing_is_read_of_a_caller_without_a_token(tmp_path: Path) -> None:
+    """In 0.2 before its release the whole form was in memory before anybody looked: 256 callers times 64 MiB."""
+    token = tokens.add(tmp_path / "tokens.toml", "door", frozenset({Right.ASK}))
+    known = tokens.load(tmp_path / "tokens.toml")
+    right, wrong = (b"authorization", f"Bearer {token}".encode()), (b"authorization", b"Bearer x")
+    for headers in ([HOST], [HOST, wrong], [HOST, right, wrong]):
+        assert asked(headers, [bytes(60)], known=known) == (401, 0)
+    assert asked([HOST, right], [bytes(60)], known=known) == (200, 60)
+    assert asked([HOST], path="/", known=known)[0] == 200  # the page itself, which asks for one
 
 
 def test_a_form_of_another_site_cannot_reach_a_page_either() -> None:

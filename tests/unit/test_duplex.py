@@ -205,6 +205,25 @@ def test_strangers_take_no_part_in_sessions(files: Files, door: moves.Door) -> N
     line.close()
 
 
+def test_a_new_greeting_does_not_wait_for_strangers(files: Files, door: moves.Door) -> None:
+    """Who shakes hands for as long as it may has no session that could be over."""
+    shaking, ends = threading.Event(), door._tls
+
+    def begun() -> moves.Ends:
+        shaking.set()
+        return ends()
+
+    door._tls = begun
+    with socket.create_connection(("127.0.0.1", door.port)) as stranger:
+        assert shaking.wait(PATIENCE_S)
+        door.end_sessions()
+        assert not select.select([stranger], [], [], 0)[0], "it is still shaking hands"
+    door._tls = ends
+    line = lines(files, door)
+    assert ask(line, b"ab") == b"ba"
+    line.close()
+
+
 def test_a_new_greeting_ends_sessions_and_so_does_a_stop(files: Files, door: moves.Door) -> None:
     line = lines(files, door)
     for end in (door.end_sessions, None):

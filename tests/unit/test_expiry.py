@@ -211,6 +211,24 @@ def test_nothing_is_erased_that_cannot_be_written_down(pair: Timed) -> None:
     assert pair.store1.by_handle(week[0]) is not None
 
 
+def test_a_clock_that_gets_ahead_little_by_little_is_not_believed_either() -> None:
+    clock = Clock()
+    calendar = clock.calendar()
+    for _ in range(12 * 60):  # half a day, and 59 minutes more at every look
+        clock.passes(60)
+        clock.at += 59 * 60
+        believed = calendar.sure()
+    assert believed <= NOW + DAY_S / 2 + STEP_S
+    assert calendar.doubtful
+    honest = Clock()
+    calendar = honest.calendar()
+    for _ in range(10_000):  # a week by a clock that is fast by 500 ppm, which is what NTP corrects at most
+        honest.passes(60)
+        honest.at += 0.03
+        assert calendar.sure() == int(honest.at)
+    assert not calendar.doubtful
+
+
 def test_s1_alone_can_neither_erase_early_nor_match_late_nor_leave_out(pair: Timed) -> None:
     week = pair.keep(YS[:2], 7)
     pair.s1._calendar = Clock(NOW + 8 * DAY_S).calendar()  # a deviating S1's word
@@ -244,7 +262,7 @@ def test_a_calendar_follows_its_clock_and_doubts_a_jump(tmp_path: Path) -> None:
     calendar = clock.calendar(tmp_path)
     for _ in range(5):
         clock.passes(1000)
-        clock.at += STEP_S / 2  # a clock that is set right by little steps
+        clock.at += STEP_S / 10  # a clock that is set right by little steps
         assert calendar.sure() == int(clock.at)
     clock.at -= 10 * DAY_S
     assert calendar.sure() == int(clock.at), "set back, it is believed: less is erased"

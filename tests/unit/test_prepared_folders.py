@@ -15,8 +15,11 @@ from click.testing import CliRunner
 from pair import Pair, templates
 
 from pura.crypto.maskfile import load_masks
-from pura.errors import BadDataFolder, ParameterMismatch, PuraError, WouldOverwrite
+from pura.crypto.masks import MaskKeys
+from pura.crypto.rng import SeededRng, SystemRng
+from pura.errors import BadDataFolder, ParameterMismatch, ProtocolError, PuraError, WouldOverwrite
 from pura.ids import BlockId, Engine, KeyId, Party
+from pura.protocols.shares.ledger import Counters
 from pura.store import SqliteStore
 from pura.store.check import check_folder
 from pura.store.copy import copy_for_peer, install
@@ -24,7 +27,7 @@ from pura.store.schema import Identity
 from pura_server import deploy, engines
 from pura_server.cli import cli
 from pura_server.config import Collection, load
-from pura_server.prepared.counters import MaskedLedger
+from pura_server.prepared.counters import MaskedLedger, sealed_under
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -113,6 +116,19 @@ def test_both_folders_together_are_uniform_without_the_files_of_mask_keys(tmp_pa
     pair.close()
 
 
+def test_what_was_counted_outlasts_the_mask_keys_that_it_was_under(tmp_path: Path) -> None:
+    """In 0.2 before its release `masks prune` forgot it, and who was locked for good was not any more."""
+    keys, rng, storage = MaskKeys({1: bytes(32)}), SeededRng("counters"), b"s" * 32
+    counted = Counters(b"e" * 16, np.array([7], np.uint64), np.array([20], np.uint64))
+    first = MaskedLedger(tmp_path, storage, keys, rng)
+    first.move(counted, first.now)
+    keys = keys.renewed(rng)
+    assert sealed_under(tmp_path) == 1
+    MaskedLedger(tmp_path, storage, keys, rng)  # a start of the server
+    assert sealed_under(tmp_path) == 2
+    assert MaskedLedger(tmp_path, storage, keys.latest(), rng).now.of(counted.handles).tolist() == [20]
+
+
 def test_mask_keys_are_renewed_followed_and_pruned_by_command(tmp_path: Path) -> None:
     collection = Collection(engine=Engine.PREPARED, dimension=16, scale=16, tau=0, embedder="none")
     deploy.make(tmp_path, FIXTURES / "test-keys-2048", collection, deploy.Hosts("127.0.0.1", "127.0.0.1", 1, 2))
@@ -132,6 +148,14 @@ def test_mask_keys_are_renewed_followed_and_pruned_by_command(tmp_path: Path) ->
     assert now.versions == (1, 2)
     assert now.secret(1) == before.secret(1)
     assert path.stat().st_mode & 0o077 == 0
+    ledger = MaskedLedger(load(config).data, b"", before, SystemRng())
+    with pytest.raises(ProtocolError):
+        ledger.move(Counters(b"x" * 16), Counters())  # of a question that was overtaken: nothing is written
+    assert sealed_under(load(config).data) is None
+    ledger.move(Counters(b"e" * 16), ledger.now)
+    early = CliRunner().invoke(cli, ["masks", "prune", "--config", str(config)])
+    assert (early.exit_code, "start this server once" in early.output) == (2, True)
+    MaskedLedger(load(config).data, b"", now, SystemRng())
     command("masks", "prune", "--config", config)
     assert load_masks(path, Party.S1, parts.pk.key_id).versions == (2,)
     assert "secrets" in json.loads(path.read_text())

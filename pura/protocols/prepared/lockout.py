@@ -113,6 +113,8 @@ def open_s1(
     stood, over = ledger.now, windows.over() if windows else 0
     yield from send(CountOpen(stood.epoch, next_epoch, over))
     state = yield from receive(CountState)
+    if not state.known:
+        ledger.begins_anew()
     counters = rule.begun(stood, over) if state.known else Counters(stood.epoch)
     return Standing(ledger, turn, stood, counters, next_epoch, windows, over)
 
@@ -125,6 +127,8 @@ def open_s2(rule: Rule, ledger: Ledger) -> Rounds[Standing]:
     if got.reset >> len(rule.limits):
         raise ProtocolError(detail="windows of counters")
     known = ledger.go_back_to(got.epoch)
+    if not known:
+        ledger.begins_anew()
     yield from send(CountState(int(known)))
     counters = rule.begun(ledger.now, got.reset) if known else Counters(got.epoch)
     return Standing(ledger, ExitStack(), ledger.now, counters, got.next)

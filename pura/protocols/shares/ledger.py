@@ -82,6 +82,9 @@ class Ledger:
             raise ProtocolError(detail="the counters have moved")
         self.now, self.before = counters, stood
 
+    def begins_anew(self) -> None:
+        """The other server stands somewhere else: what was counted is forgotten. For who wants to tell somebody."""
+
     def go_back_to(self, epoch: bytes) -> bool:
         """Stand where the other server stands, if this one remembers it."""
         if self.before is not None and self.before.epoch == epoch:

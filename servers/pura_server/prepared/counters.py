@@ -23,11 +23,20 @@ from pura.errors import BadDataFolder, StorageFull
 from pura.files import PRIVATE, replace_file
 from pura.ids import NOBODY
 from pura.protocols.shares.ledger import EPOCH_BYTES, Counters, Ledger, Windows
+from pura_server.logs import logger
 from pura_server.prepared.slots import NONCE_BYTES
 
 FILE, WINDOWS_FILE = "counters", "windows.json"
 _DIGEST = 32
 _VERSION_BYTES = 4
+
+
+def sealed_under(folder: Path) -> int | None:
+    """The version of the mask keys that the file in this data folder needs; None without one."""
+    try:
+        return int.from_bytes((folder / FILE).read_bytes()[:_VERSION_BYTES], "big")
+    except FileNotFoundError:
+        return None
 
 
 class MaskedLedger(Ledger):
@@ -38,10 +47,22 @@ class MaskedLedger(Ledger):
         right checksum that no server wrote."""
         self._path, self._storage = folder / FILE, storage
         self._keys, self._rng = keys, rng
-        super().__init__(*self._load())
+        now, before = self._load()
+        super().__init__(now, before)
+        if now and before and sealed_under(folder) != keys.version:
+            self._write(now, before)  # so that nothing is forgotten when the older keys go
 
     def move(self, counters: Counters, stood: Counters) -> None:
         """See `Ledger.move`. Raises `StorageFull`; the question then counts at neither server."""
+        if self.now is stood:
+            self._write(counters, stood)
+        super().move(counters, stood)
+
+    def begins_anew(self) -> None:
+        """See `Ledger.begins_anew`."""
+        logger().warning("tries forgotten", message="the two servers had counted differently, and both begin anew")
+
+    def _write(self, counters: Counters, stood: Counters) -> None:
         body = _dump(counters) + _dump(stood)
         new = self._path.with_suffix(".new")
         try:
@@ -51,7 +72,6 @@ class MaskedLedger(Ledger):
             new.replace(self._path)
         except OSError as error:
             raise exhausted(error) or StorageFull(detail=str(error)) from error
-        super().move(counters, stood)
 
     def _seal(self, raw: bytes) -> bytes:
         nonce = self._rng.bytes(NONCE_BYTES)
