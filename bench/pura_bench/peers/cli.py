@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from pura_bench import results
 from pura_bench.peers.environment import default_cache
 from pura_bench.peers.measure import measure
 from pura_bench.peers.ours import OURS, measure_ours
 from pura_bench.peers.registry import PEERS, QUOTED
+from pura_bench.report.speed import peer_tables
 from pura_bench.screen import wide
 from pura_bench.workload import SCALE, make
 
@@ -60,10 +60,11 @@ def peers(
                         row = measure(peer, work, cache or default_cache(), install=not no_install, limit_s=limit)
                 rows.append(row)
                 console.print(line(row), markup=False, highlight=False)
-    console.print(table(rows))
+    content = results.body("peers", seed, rows, load, scale=SCALE, probes=probes, quoted=list(QUOTED))
+    for table in peer_tables(content):
+        console.print(table.on_terminal())
     for text in [*verdicts(rows), *beside_quoted(rows)]:
         console.print(text, markup=False)
-    content = results.body("peers", seed, rows, load, scale=SCALE, probes=probes, quoted=list(QUOTED))
     console.print(f"seed {seed}; other programs used {load.others:.2f} cores during the run", highlight=False)
     if file is not None:
         results.write(file, content)
@@ -75,39 +76,6 @@ def line(row: dict[str, Any]) -> str:
     if "skipped" in row:
         return start + f"skipped, {row['skipped']}"
     return start + f"{row['wall_s'] * 1e3:.0f} ms wall, {row['cpu_s'] * 1e3:.0f} ms CPU"
-
-
-def table(rows: list[dict[str, Any]]) -> Table:
-    """All rows that have figures."""
-    out = Table(title="One question: all parties together")
-    for name in ("who", "M", "wall ms", "CPU ms", "client bytes", "bytes between", "exact", "scores known to"):
-        out.add_column(name, justify="left" if name in ("who", "scores known to") else "right")
-    for row in rows:
-        if "skipped" in row:
-            out.add_row(row["title"], str(row["entries"]), "-", "-", "-", "-", "-", row["score_known_to"])
-            continue
-        out.add_row(
-            row["title"],
-            f"{row['entries']:,}",
-            f"{row['wall_s'] * 1e3:,.1f}",
-            f"{row['cpu_s'] * 1e3:,.1f}",
-            f"{row['bytes_client']:,}",
-            f"{row['bytes_peer']:,}",
-            "yes" if row["exact"] else "NO",
-            row["score_known_to"],
-        )
-    for row in QUOTED:
-        out.add_row(
-            str(row["title"]),
-            f"{row['entries']:,}",
-            f"{float(str(row['wall_s'])) * 1e3:,.0f}",
-            "-",
-            "-",
-            f"{row['bytes_peer']:,}",
-            "-",
-            str(row["score_known_to"]),
-        )
-    return out
 
 
 def verdicts(rows: list[dict[str, Any]]) -> list[str]:

@@ -15,6 +15,15 @@ def online(row: Row) -> float:
     return float(row["cpu_s_s1"] + row["cpu_s_s2"])
 
 
+def usual(rows: list[Row]) -> list[Row]:
+    """Those on loopback at D = 128 with 2048 bits, without a lockout: what README and the first plot show."""
+    return [
+        row
+        for row in rows
+        if row["D"] == 128 and row["key_bits"] in (0, 2048) and row["network"] == "loopback" and not row.get("lockout")
+    ]
+
+
 Family = tuple[str, int, int, int, str, bool]
 
 
