@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
 from pura_bench.report.tables import Row, seconds
@@ -67,9 +68,10 @@ def speed_plots(content: Row) -> list[Picture]:
     """Of a speed result; plots without data are left out."""
     rows = content["rows"]
     base, staged = usual(rows), [row for row in rows if row.get("stages")]
-    networks = [r for r in rows if r["engine"] == "prepared" and not r["extrapolated"] and r["workers"] == 0]
-    sizes = {r["M"] for r in networks if r["network"] != "loopback"}
-    networks = [r for r in networks if r["M"] in sizes and r["D"] == 128 and r["key_bits"] == 2048]
+    ours = [r for r in rows if r["engine"] == "prepared" and (r["D"], r["key_bits"]) == (128, 2048)]
+    ours = [r for r in ours if not r["extrapolated"] and not r.get("lockout")]
+    slowed = {(r["M"], r["workers"]) for r in ours if r["network"] != "loopback"}
+    networks = [r for r in ours if (r["M"], r["workers"]) in slowed]
     plots = (
         (
             "CPU of one question",
@@ -115,19 +117,16 @@ def _growth(axes: Any, rows: list[Row]) -> None:
 
 
 def _stages(axes: Any, rows: list[Row]) -> None:
-    names = list(dict.fromkeys(s["stage"] for r in rows for s in r["stages"]))
     colours = mpl.colormaps["tab20"]
     labels = [f"{r['engine']}, M = {r['M']:,}, D = {r['D']}, {r['key_bits']} bits" for r in rows]
-    left = [0.0] * len(rows)
-    totals = [sum(s["cpu_s_s1"] + s["cpu_s_s2"] for s in r["stages"]) or 1.0 for r in rows]
-    for i, name in enumerate(names):
-        widths = [
-            100 * sum(s["cpu_s_s1"] + s["cpu_s_s2"] for s in r["stages"] if s["stage"] == name) / total
-            for r, total in zip(rows, totals, strict=True)
-        ]
-        if max(widths) >= 0.5:
+    spent = [{s["stage"]: online(s) for s in r["stages"]} for r in rows]
+    totals = [sum(stages.values()) or 1.0 for stages in spent]
+    left = np.zeros(len(rows))
+    for i, name in enumerate(dict.fromkeys(name for stages in spent for name in stages)):
+        widths = np.array([100 * s.get(name, 0.0) / total for s, total in zip(spent, totals, strict=True)])
+        if widths.max() >= 0.5:
             axes.barh(labels, widths, left=left, color=colours(i % 20), label=name, height=0.6)
-        left = [a + b for a, b in zip(left, widths, strict=True)]
+        left += widths
     for i, (r, total) in enumerate(zip(rows, totals, strict=True)):
         axes.text(101, i, f"{1e3 * total / r['M']:.3g} ms", va="center", fontsize=8)
     axes.invert_yaxis()
