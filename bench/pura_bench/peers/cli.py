@@ -60,7 +60,7 @@ def peers(
                         row = measure(peer, work, cache or default_cache(), install=not no_install, limit_s=limit)
                 rows.append(row)
                 console.print(line(row), markup=False, highlight=False)
-    content = results.body("peers", seed, rows, load, scale=SCALE, probes=probes, quoted=list(QUOTED))
+    content = results.body("peers", seed, rows, load, scale=SCALE, probes=probes, quoted=QUOTED)
     for table in peer_tables(content):
         console.print(table.on_terminal())
     for text in [*verdicts(rows), *beside_quoted(rows)]:
@@ -81,10 +81,11 @@ def line(row: dict[str, Any]) -> str:
 def verdicts(rows: list[dict[str, Any]]) -> list[str]:
     """Prepared against each other row of the same size: the ratios, and what a faster one gives up."""
     out = []
-    ours = {row["entries"]: row for row in rows if row["name"] == "prepared" and "skipped" not in row}
-    for row in rows:
-        base = ours.get(row["entries"])
-        if base is None or row is base or "skipped" in row:
+    measured = [row for row in rows if "skipped" not in row]
+    ours = {row["entries"]: row for row in measured if row["name"] == "prepared"}
+    for row in measured:
+        base = ours.get(row["entries"], row)
+        if row is base:
             continue
         wall, cpu = row["wall_s"] / base["wall_s"], row["cpu_s"] / base["cpu_s"]
         who = f"M = {row['entries']:,}: {row['title']}"
@@ -100,16 +101,11 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
 
 def beside_quoted(rows: list[dict[str, Any]]) -> list[str]:
     """Prepared against the figures that are quoted, at their sizes."""
-    out = []
-    for quoted in QUOTED:
-        for row in rows:
-            if (row["name"], row["entries"], row["dimension"]) == ("prepared", quoted["entries"], quoted["dimension"]):
-                if "skipped" in row:
-                    continue
-                wall = float(str(quoted["wall_s"])) / row["wall_s"]
-                size = float(str(quoted["bytes_peer"])) / row["bytes_peer"]
-                out.append(
-                    f"M = {row['entries']:,}: {quoted['title']} took {wall:.3g} times the wall time of prepared and "
-                    f"moved {size:.3g} times the bytes between the servers"
-                )
-    return out
+    return [
+        f"M = {row['entries']:,}: {quoted['title']} took {quoted['wall_s'] / row['wall_s']:.3g} times the wall time of "
+        f"prepared and moved {quoted['bytes_peer'] / row['bytes_peer']:.3g} times the bytes between the servers"
+        for quoted in QUOTED
+        for row in rows
+        if row["name"] == "prepared" and "skipped" not in row
+        if (row["entries"], row["dimension"]) == (quoted["entries"], quoted["dimension"])
+    ]

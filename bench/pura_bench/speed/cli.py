@@ -97,7 +97,7 @@ def speed(
                     row = measure(cell, folder, seed, lambda text: bar.update(task, description=text))
                 row["other_load_cores"] = round(own.others, 2)
             except (PuraError, OSError, ImportError) as error:
-                failed.append({"cell": str(cell), "reason": str(error).splitlines()[0] if str(error) else repr(error)})
+                failed.append({"cell": str(cell), "reason": results.reason(error)})
                 bar.console.print(f"{cell}: not measured, {failed[-1]['reason']}", markup=False, highlight=False)
             else:
                 rows.append(row)
