@@ -29,7 +29,7 @@ class Table:
         """For a console."""
         out = rich.table.Table(title=self.title)
         for head, number in zip(self.columns, self.numbers, strict=True):
-            out.add_column(head, justify="right" if number else "left")
+            out.add_column(head, justify="right" if number else "left", overflow="fold")
         for row in self.rows:
             out.add_row(*row)
         return out
