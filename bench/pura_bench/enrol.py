@@ -13,12 +13,13 @@ Elapsed times mean something on a quiet machine only; CPU and the ratio of two p
 
 from __future__ import annotations
 
-import json
 import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 from pura.ids import Engine, Handle
 from pura_bench import results
+from pura_bench.large import Phases
 from pura_bench.speed.deployment import Running, prepared, running
 from pura_bench.workload import Workload, make
 from pura_client.config import load as load_client
@@ -57,22 +59,19 @@ def main(
         workload = make(entries, dimension, questions, seed)
         deployment, _ = prepared(folder, Engine.PREPARED, int(bits), workload, seed, lambda _: None)
         faces = people(max(new, 1000), dimension, seed)
-        out: dict[str, Any] = {"entries": entries, "dimension": dimension, "bits": int(bits)}
+        out = Phases(entries=entries, dimension=dimension, bits=int(bits))
         with running(deployment, 1) as now:
             now.settle()
-            handles: list[Handle] = []
-            out["enrol"] = told("enrol", _enrol(now, now.session, faces[:new], "new", handles))
+            cost, handles = now.enrol([(face, f"new {i}") for i, face in enumerate(faces[:new])])
+            each = {f"cpu_ms_{server}": 1000 * cost[f"cpu_s_{server}"] / new for server in ("s1", "s2")}
+            out.told("enrol", {"entries": new, "per_s": cost["per_s"], **each})
             now.settle()
-            out["alone"] = told("alone", _ask(now.session, workload))
+            out.told("alone", _ask(now.session, workload))
             now.settle()
-            out["together"] = told("together", _together(now, workload, faces, handles))
-            out["erase"] = told("erase", _erase(now.session, handles, erasures))
+            out.told("together", _together(now, workload, faces, handles))
+            out.told("erase", _erase(now.session, handles, erasures))
             now.session.forget_entries(handles)
-    content = results.body("enrol", seed, [out], load)
-    content.pop("kind")
-    click.echo(f"other programs used {load.others:.2f} cores")
-    if file is not None:
-        results.write(file, content)
+    out.write("enrol", seed, load, file)
 
 
 def people(count: int, dimension: int, seed: int) -> Faces:
@@ -82,32 +81,19 @@ def people(count: int, dimension: int, seed: int) -> Faces:
     return out
 
 
-def told(name: str, figures: dict[str, Any]) -> dict[str, Any]:
-    """Print a phase as soon as it is over."""
-    short = {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
-    click.echo(f"{name}: {json.dumps(short)}")
-    return figures
-
-
-def _enrol(now: Running, session: Client, faces: Faces, label: str, handles: list[Handle]) -> dict[str, Any]:
-    cpu, began = now.cpu(), time.monotonic()
-    outcomes = session.enroll_many([(face, f"{label} {i}") for i, face in enumerate(faces)])
-    wall, after = time.monotonic() - began, now.cpu()
-    for outcome in outcomes:
-        if outcome.handle is None:
-            raise outcome.error or AssertionError
-        handles.append(outcome.handle)
-    each = [1000 * (b - a) / len(faces) for a, b in zip(cpu, after, strict=True)]
-    return {"entries": len(faces), "per_s": len(faces) / wall, "cpu_ms_s1": each[0], "cpu_ms_s2": each[1]}
+def _each(work: Iterable[Callable[[], object]]) -> dict[str, Any]:
+    """Elapsed seconds of one piece of work after the other: how many, median and the slowest."""
+    walls = []
+    for one in work:
+        began = time.perf_counter()
+        one()
+        walls.append(time.perf_counter() - began)
+    return {"median_s": statistics.median(walls), "slowest_s": max(walls)}
 
 
 def _ask(session: Client, workload: Workload) -> dict[str, Any]:
-    walls = []
-    for probe in workload.probes:
-        began = time.perf_counter()
-        session.identify(probe)
-        walls.append(time.perf_counter() - began)
-    return {"questions": len(walls), "median_s": statistics.median(walls), "slowest_s": max(walls)}
+    asked = _each(partial(session.identify, probe) for probe in workload.probes)
+    return {"questions": len(workload.probes), **asked}
 
 
 def _together(now: Running, workload: Workload, faces: Faces, handles: list[Handle]) -> dict[str, Any]:
@@ -143,12 +129,8 @@ def _together(now: Running, workload: Workload, faces: Faces, handles: list[Hand
 
 
 def _erase(session: Client, handles: list[Handle], count: int) -> dict[str, Any]:
-    walls = []
-    for _ in range(min(count, len(handles))):
-        began = time.perf_counter()
-        session.forget_entries([handles.pop()])
-        walls.append(time.perf_counter() - began)
-    return {"erasures": len(walls), "median_s": statistics.median(walls), "slowest_s": max(walls)}
+    gone = [handles.pop() for _ in range(min(count, len(handles)))]
+    return {"erasures": len(gone), **_each(partial(session.forget_entries, [handle]) for handle in gone)}
 
 
 if __name__ == "__main__":

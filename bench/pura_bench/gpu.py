@@ -28,7 +28,6 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy: as a server 
 import click
 import numpy as np
 
-from pura.crypto.rlwe.evaluator import Evaluator
 from pura.crypto.rlwe.keeper import Keeper
 from pura.crypto.rlwe.parameters import SLOTS, LatticeParams
 from pura.crypto.rng import SeededRng
@@ -84,8 +83,10 @@ class Gallery:
             held.append(arithmetic.ciphertexts(p, block.masked.block))
             held[-1].load(0, self.seeds[1], self.body, p.dimension)
         out = {"load": {"wall_s": time.perf_counter() - began}}
-        out["evaluate"], rows = least(runs, lambda: [self._evaluate(evaluator, c, i) for i, c in enumerate(held)])
-        out["open"], opened = least(runs, lambda: [self._open(keeper, body) for body, _ in rows])
+        out["evaluate"], rows = least(
+            runs, lambda: [evaluator.rows(self.rows, one, self._rng(i)) for i, one in enumerate(held)]
+        )
+        out["open"], opened = least(runs, lambda: [keeper.open(body, len(self.rows)) for body, _ in rows])
         out["own"], own = least(
             runs, lambda: [arithmetic.own_products(self.rows, self.masks, p.bits) for _ in self.blocks]
         )
@@ -102,12 +103,6 @@ class Gallery:
             if made.setdefault(name, values) != values:
                 raise ProtocolError("torch and numpy differ")
         return out
-
-    def _evaluate(self, evaluator: Evaluator, ciphertexts: Any, i: int) -> tuple[bytes, Matrix]:
-        return evaluator.rows(self.rows, ciphertexts, self._rng(i))
-
-    def _open(self, keeper: Keeper, body: bytes) -> Matrix:
-        return keeper.open(body, len(self.rows))
 
 
 def least(runs: int, work: Callable[[], T]) -> tuple[dict[str, float], T]:

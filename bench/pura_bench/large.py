@@ -20,22 +20,43 @@ import re
 import statistics
 import tempfile
 import time
-import urllib.request
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from pura.ids import Engine
 from pura_bench import results
 from pura_bench.machine import resident_bytes
-from pura_bench.speed.deployment import Running, prepared, running
+from pura_bench.speed.deployment import Asked, Running, prepared, running
 from pura_bench.workload import Workload, make
 
 _LOOK_S, _QUIET, _IDLE_S = 2.0, 4, 0.1
+_PACKS = re.compile(r'^pura_level\{kind="packs"\} (\S+)$', re.MULTILINE)
 LATE = "late"
 """The label of an entry that is enrolled beside the others, and erased again."""
+T = TypeVar("T")
+
+
+class Phases:
+    """The figures of a run by phase, each printed as soon as it is over."""
+
+    def __init__(self, **about: Any) -> None:
+        self.figures: dict[str, Any] = about
+
+    def told(self, name: str, figures: dict[str, Any]) -> None:
+        self.figures[name] = figures
+        click.echo(f"{name}: {json.dumps(_rounded(figures))}")
+
+    def write(self, name: str, seed: int, load: results.Load, file: Path | None) -> None:
+        """The last line, and the result file, which has no section in the report."""
+        click.echo(f"other programs used {load.others:.2f} cores")
+        content = results.body(name, seed, [self.figures], load)
+        content.pop("kind")
+        if file is not None:
+            results.write(file, content)
 
 
 @click.command()
@@ -59,76 +80,59 @@ def main(
         began = time.monotonic()
         workload = make(entries, dimension, questions, seed)
         deployment, cost = prepared(folder, Engine.PREPARED, int(bits), workload, seed, lambda _: None)
-        out: dict[str, Any] = {"entries": entries, "load": {**cost, "s": time.monotonic() - began}}
-        out["load"]["bytes"] = deployment.storage()[0]
-        _say("load", out["load"])
+        out = Phases(entries=entries)
+        out.told("load", {**cost, "s": time.monotonic() - began, "bytes": deployment.storage()[0]})
         offline = f"\n[offline]\npacks = {packs}\nlight_packs = 1\nmemory_mib = {memory}\n"
         began = time.monotonic()
         with running(deployment, 1, more=offline) as now:
-            out["start"] = {"s": time.monotonic() - began, **_of(now)}
-            _say("start", out["start"])
+            out.told("start", {"s": time.monotonic() - began, **_of(now)})
             _fill(now)
-            out["fill"] = {"s": time.monotonic() - began, "packs": _packs(now), **_of(now)}
-            _say("fill", out["fill"])
-            out["roster_first"] = _roster(now)
-            _say("roster_first", out["roster_first"])
-            cpu, began = now.cpu(), time.monotonic()
-            new = now.session.enroll(-workload.embeddings[0], LATE)
-            out["enrol"] = {"s": time.monotonic() - began, "cpu_s": _spent(now, cpu)}
-            _say("enrol", out["enrol"])
-            out["roster_next"] = _roster(now)
-            _say("roster_next", out["roster_next"])
-            cpu, began = now.cpu(), time.monotonic()
-            now.session.forget_entries([new])
-            out["erase"] = {"s": time.monotonic() - began, "cpu_s": _spent(now, cpu)}
-            _say("erase", out["erase"])
+            out.told("fill", {"s": time.monotonic() - began, "packs": _packs(now), **_of(now)})
+            out.told("roster_first", _roster(now))
+            new, figures = _timed(now, lambda: now.session.enroll(-workload.embeddings[0], LATE))
+            out.told("enrol", figures)
+            out.told("roster_next", _roster(now))
+            out.told("erase", _timed(now, lambda: now.session.forget_entries([new]))[1])
             _fill(now)
             _ask(now, workload, out)
-            out["end"] = _of(now)
-            _say("end", out["end"])
-    content = results.body("large", seed, [out], load)
-    content.pop("kind")
-    click.echo(f"other programs used {load.others:.2f} cores")
-    if file is not None:
-        results.write(file, content)
-    if not out["question"]["exact"]:
+            out.told("end", _of(now))
+    out.write("large", seed, load, file)
+    if not out.figures["question"]["exact"]:
         raise SystemExit(1)
 
 
-def _ask(now: Running, workload: Workload, out: dict[str, Any]) -> None:
+def _timed(now: Running, work: Callable[[], T]) -> tuple[T, dict[str, Any]]:
+    """What some work gives; elapsed seconds, and CPU seconds of S1 and S2."""
+    cpu, began = now.cpu(), time.monotonic()
+    done = work()
+    return done, {"s": time.monotonic() - began, "cpu_s": now.spent(cpu)}
+
+
+def _ask(now: Running, workload: Workload, out: Phases) -> None:
     """Questions, so few at a time that refilling does not begin; then what refilling costs, and again."""
-    wanted, walls, clients, one, two, right, asked = _packs(now), [], [], [], [], True, 0
-    made, spent = 0, 0.0
-    while asked < len(workload.probes):
+    wanted, right, made, spent = _packs(now), True, 0, 0.0
+    asked: list[Asked] = []
+    while len(asked) < len(workload.probes):
         for _ in range(max(1, (wanted - 1) // 4)):
-            probe = workload.probes[i := asked % len(workload.probes)]
-            cpu, mine, began = now.cpu(), time.process_time(), time.perf_counter()
-            decision = now.session.identify(probe)
-            walls.append(time.perf_counter() - began)
-            clients.append(time.process_time() - mine)
-            after = now.cpu()
-            one.append(after[0] - cpu[0])
-            two.append(after[1] - cpu[1])
-            place = int(decision.label.rpartition(" ")[2]) if decision.match and decision.label else None
-            right = right and workload.right(i, place)
-            asked += 1
+            i = len(asked) % len(workload.probes)
+            asked.append(now.ask(workload.probes[i]))
+            right = right and workload.right(i, asked[-1].place)
         while 4 * (wanted - _packs(now)) < wanted:
             now.session.identify(workload.probes[0])
         cpu, before = now.cpu(), _packs(now)
         _fill(now)
         made += _packs(now) - before
-        spent += sum(_spent(now, cpu))
-    out["question"] = {
-        "asked": asked,
-        "wall_s": statistics.median(walls),
-        "cpu_s_s1": statistics.mean(one),
-        "cpu_s_s2": statistics.mean(two),
-        "cpu_s_client": statistics.median(clients),
+        spent += sum(now.spent(cpu))
+    question = {
+        "asked": len(asked),
+        "wall_s": statistics.median(one.wall_s for one in asked),
+        "cpu_s_s1": statistics.mean(one.cpu_s[0] for one in asked),
+        "cpu_s_s2": statistics.mean(one.cpu_s[1] for one in asked),
+        "cpu_s_client": statistics.median(one.cpu_s_client for one in asked),
         "exact": right,
     }
-    _say("question", out["question"])
-    out["offline"] = {"packs": made, "cpu_s_pack": spent / made if made else None}
-    _say("offline", out["offline"])
+    out.told("question", question)
+    out.told("offline", {"packs": made, "cpu_s_pack": spent / made if made else None})
 
 
 def _roster(now: Running) -> dict[str, Any]:
@@ -139,7 +143,7 @@ def _roster(now: Running) -> dict[str, Any]:
     return {
         "s": time.perf_counter() - began,
         "cpu_s_client": time.process_time() - mine,
-        "cpu_s": _spent(now, cpu)[0],
+        "cpu_s": now.spent(cpu)[0],
         "bytes": now.tap.bytes.get("Roster", 0),
     }
 
@@ -154,30 +158,19 @@ def _fill(now: Running) -> None:
         before = after
 
 
-def _spent(now: Running, before: tuple[float, float]) -> tuple[float, float]:
-    after = now.cpu()
-    return after[0] - before[0], after[1] - before[1]
-
-
 def _packs(now: Running) -> int:
     """How many packs S1 has that a question could use."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{now.metrics}/metrics", timeout=60) as answer:
-        found = re.search(r'^pura_level\{kind="packs"\} (\S+)$', answer.read().decode(), re.MULTILINE)
+    found = _PACKS.search(now.page())
     return int(float(found[1])) if found else 0
 
 
 def _of(now: Running) -> dict[str, Any]:
     """CPU and memory of both servers so far."""
-    peak = now.memory()
     return {
         "cpu_s": list(now.cpu()),
-        "resident_mib": [resident_bytes(pid) >> 20 for pid in now.pids],
-        "peak_mib": [one >> 20 for one in peak],
+        "resident_mib": [resident_bytes(server.pid) >> 20 for server in now.servers],
+        "peak_mib": [one >> 20 for one in now.memory()],
     }
-
-
-def _say(name: str, figures: dict[str, Any]) -> None:
-    click.echo(f"{name}: {json.dumps(_rounded(figures))}")
 
 
 def _rounded(value: Any) -> Any:

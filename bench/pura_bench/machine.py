@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pura.bigint import library
 
+T = TypeVar("T")
 PACKAGES = ("pura", "gmpy2", "numpy", "grpcio", "cryptography", "onnxruntime", "torch", "phe")
 
 
@@ -64,49 +67,46 @@ def cpu_seconds(pid: int) -> float:
 
     Raises `FileNotFoundError` when the process is gone.
     """
-    ticks = os.sysconf("SC_CLK_TCK")
-    total = 0.0
-    for one in [pid, *_descendants(pid)]:
-        try:
-            fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        except FileNotFoundError:
-            if one == pid:
-                raise
-            continue
-        total += sum(int(x) for x in fields[11:15]) / ticks  # utime, stime, cutime, cstime
-    return total
+    ticks = sum(_stat(pid)) + sum(map(sum, _of_each(_descendants(pid), _stat)))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _stat(pid: int) -> list[int]:
+    """utime, stime, cutime and cstime."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return [int(field) for field in fields[11:15]]
 
 
 def memory_bytes(pid: int) -> int:
     """Peak resident memory of a process and of its living children (Linux)."""
-    total = 0
-    for one in [pid, *_descendants(pid)]:
-        try:
-            for line in Path(f"/proc/{one}/status").read_text().splitlines():
-                if line.startswith("VmHWM"):
-                    total += int(line.split()[1]) * 1024
-        except FileNotFoundError:
-            continue
-    return total
+    return sum(_of_each([pid, *_descendants(pid)], _peak))
+
+
+def _peak(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def resident_bytes(pid: int, *, alone: bool = False) -> int:
     """Resident memory of a process and, unless `alone`, of its living children, now (Linux)."""
-    total = 0
-    for one in [pid] if alone else [pid, *_descendants(pid)]:
-        try:
-            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        except FileNotFoundError:
-            continue
-    return total
+    return sum(_of_each([pid] if alone else [pid, *_descendants(pid)], _resident))
+
+
+def _resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _of_each(pids: Iterable[int], read: Callable[[int], T]) -> Iterator[T]:
+    """What is read of those processes that are still there."""
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError):
+            yield read(pid)
 
 
 def _descendants(pid: int) -> list[int]:
     out = []
-    try:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
                 out += [int(child), *_descendants(int(child))]
-    except (FileNotFoundError, ProcessLookupError):
-        pass
     return out

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Any
 import click
 import numpy as np
 
-from pura.bigint import Z, library
+from pura.bigint import Z
 from pura.crypto.keys import PUBLIC_NAME, SHARE_NAMES, load_public, load_share
 from pura.crypto.paillier import STRENGTHS
 from pura.crypto.rng import SeededRng
@@ -38,11 +37,12 @@ from pura.protocols.published.smin import Candidate, smin_s1, smin_s2
 from pura.protocols.published.smul import smul_s1, smul_s2
 from pura.protocols.published.tuples import make_smul_tuple
 from pura.rounds import Rounds, run_pair
+from pura_bench.machine import describe
+from pura_bench.speed.deployment import FIXTURES
 
 DIMENSION = 128
 TAU = 150_000
 GALLERY = 8
-FIXTURES = Path(__file__).parents[2] / "tests" / "fixtures"
 SQUARE = f"BatchSquare, D = {DIMENSION}"
 QUESTION = f"encrypt a question, D = {DIMENSION}"
 QUERY = f"published query, M = {GALLERY}"
@@ -65,21 +65,19 @@ def cpu_ms(work: Callable[[], object], runs: int, before: Callable[[], object] =
 
 def machine() -> dict[str, str]:
     """What the figures were measured on."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    here = describe()
     return {
-        "processor": models[0] if models else platform.processor(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "arithmetic": library(),
-        "numpy": np.__version__,
+        "processor": here["cpu"],
+        "system": here["system"],
+        "python": here["python"],
+        "arithmetic": here["bigint"],
+        "numpy": here["versions"]["numpy"],
     }
 
 
-def keys_for(n_bits: int, folder: Path, rng: SeededRng) -> KeySet:
-    """The key set `test-keys-<bits>` in `folder`, or a new one when it is not there."""
-    at = folder / f"test-keys-{n_bits}"
+def keys_for(n_bits: int, rng: SeededRng) -> KeySet:
+    """The test key set of a checkout, or a new one."""
+    at = FIXTURES / f"test-keys-{n_bits}"
     if not at.is_dir():
         return generate(n_bits, rng)
     pk = load_public(at / PUBLIC_NAME)
@@ -187,15 +185,12 @@ def table(n_bits: int, ours: Row, phe_row: Row | None) -> str:
 )
 @click.option("--runs", default=12, show_default=True, type=click.IntRange(1, 1000), help="Runs of one protocol.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the randomness of our side.")
-@click.option(
-    "--keys", "folder", default=FIXTURES, type=click.Path(path_type=Path), help="Folder of test-keys-2048, -3072."
-)
 @click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too.")
-def main(bits: tuple[str, ...], runs: int, seed: int, folder: Path, file: Path | None) -> None:
+def main(bits: tuple[str, ...], runs: int, seed: int, file: Path | None) -> None:
     """Time the primitives and one published query beside phe; CPU milliseconds."""
     report: dict[str, Any] = {"seed": seed, "runs": runs, "machine": machine(), "unit": "CPU ms", "figures": {}}
     for n_bits in sorted(int(b) for b in bits) or list(STRENGTHS):
-        ours = Bench(keys_for(n_bits, folder, SeededRng(seed)), runs, SeededRng(seed)).measure()
+        ours = Bench(keys_for(n_bits, SeededRng(seed)), runs, SeededRng(seed)).measure()
         phe_row = measure_phe(n_bits, runs)
         report["figures"][str(n_bits)] = {"pura": ours, "phe": phe_row}
         click.echo(table(n_bits, ours, phe_row) + "\n")

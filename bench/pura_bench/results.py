@@ -58,6 +58,11 @@ def body(kind: str, seed: int, rows: list[dict[str, Any]], load: Load, **more: A
     return {"kind": kind, "machine": machine, **more, "rows": rows}
 
 
+def reason(error: Exception) -> str:
+    """Why something was not measured, in a line."""
+    return str(error).splitlines()[0] if str(error) else repr(error)
+
+
 def write(file: Path, content: dict[str, Any]) -> None:
     """Write a result file, whole or not at all."""
     part = file.with_name(file.name + ".part")

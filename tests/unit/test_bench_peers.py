@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from pura_bench.peers import cli, environment, measure
 from pura_bench.peers.environment import Unavailable, choose, last_line, prepare, run_script
 from pura_bench.peers.registry import PEERS, Peer
+from pura_bench.report.plots import GREY, protection
 from pura_bench.workload import make
 
 BY_NAME = {peer.name: peer for peer in PEERS}
@@ -103,12 +104,13 @@ def test_every_peer_is_pinned_and_has_its_script() -> None:
         assert packages
         assert all("==" in package for package in packages)
         assert (environment.SCRIPTS / f"{peer.script}.py").is_file()
-        assert all(measure.facts(peer).values())
-    assert {peer.name for peer in PEERS if peer.protects_all} == {"crypten", "spu-semi2k", "spu-cheetah"}
+        assert all(dataclasses.asdict(peer.facts).values())
+    kept = {peer.name for peer in PEERS if protection(dataclasses.asdict(peer.facts)) != GREY}
+    assert kept == {"crypten", "spu-semi2k", "spu-cheetah"}
 
 
 def test_verdicts_say_what_a_faster_one_gives_up() -> None:
-    base: dict[str, Any] = {"entries": 10, "title": "T", **measure.facts(BY_NAME["seal"])}
+    base: dict[str, Any] = {"entries": 10, "title": "T", **dataclasses.asdict(BY_NAME["seal"].facts)}
     rows = [
         {**base, "name": "prepared", "wall_s": 1.0, "cpu_s": 1.0},
         {**base, "name": "fast", "wall_s": 0.5, "cpu_s": 0.5},

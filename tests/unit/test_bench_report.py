@@ -12,7 +12,7 @@ from test_bench_speed import row
 
 from pura_bench import results
 from pura_bench.peers.registry import QUOTED
-from pura_bench.report import figures
+from pura_bench.report import figures, tables
 from pura_bench.report.cli import report
 from pura_bench.report.matrix import Verdict, matrix
 from pura_bench.report.render import render, section
@@ -100,9 +100,9 @@ def test_block() -> None:
     assert "| Ours |" in text
     assert "Gone" not in text
     assert "other programs used 0.4 cores meanwhile" in text
-    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
-    assert len(tables) == 3
-    for lines in tables:
+    shown = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert len(shown) == 3
+    for lines in shown:
         assert len(lines) <= 2 + figures.ROWS
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
 
@@ -213,11 +213,11 @@ def test_put_needs_the_markers() -> None:
     ("value", "text"), [(123.4, "123 s"), (1.5, "1.5 s"), (0.0123, "12.3 ms"), (8.4e-5, "84 µs"), (2e-9, "2 ns")]
 )
 def test_seconds(value: float, text: str) -> None:
-    assert figures.seconds(value) == text
+    assert tables.seconds(value) == text
 
 
 def test_sizes() -> None:
-    assert [figures.size(v) for v in (12, 2192, 3.4e6, 5e9)] == ["12 B", "2.19 kB", "3.4 MB", "5 GB"]
+    assert [tables.size(v) for v in (12, 2192, 3.4e6, 5e9)] == ["12 B", "2.19 kB", "3.4 MB", "5 GB"]
 
 
 # --- HTML -------------------------------------------------------------------------------------------

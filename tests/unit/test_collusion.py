@@ -15,7 +15,7 @@ from pura.attack.metrics import Rate
 from pura.attack.oracle import unit
 from pura.crypto.encoding import quantise_many
 from pura.ids import Party
-from pura_bench.report.others import collusion_parts
+from pura_bench.report.attacks import collusion_tables
 from pura_bench.security import collusion, forged
 from pura_bench.security.asking import World
 from pura_bench.security.collusion import Shared, granted
@@ -141,7 +141,7 @@ def test_tries_bind_verify_over_all_credentials_and_budgets_bind_identify(monkey
 def test_the_report_shows_every_row(chosen: list[dict[str, Any]]) -> None:
     shared = made_up(300, 40)
     content = {"rows": chosen, "together": [], "credentials": list(shared.rows(1, "a day"))}
-    parts = dict(collusion_parts(content))
-    assert len(parts["Chosen ciphertexts"]) == 1 + len(chosen)
-    assert len(parts["Several credentials"]) == 3
-    assert all(len(row) == len(rows[0]) for rows in parts.values() for row in rows)
+    tables = {table.title: table for table in collusion_tables(content)}
+    assert len(tables["Chosen ciphertexts"].rows) == len(chosen)
+    assert len(tables["Several credentials"].rows) == 2
+    assert all(len(row) == len(table.columns) for table in tables.values() for row in table.rows)

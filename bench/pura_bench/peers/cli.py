@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
 
 from pura_bench import results
 from pura_bench.peers.environment import default_cache
 from pura_bench.peers.measure import measure
 from pura_bench.peers.ours import OURS, measure_ours
 from pura_bench.peers.registry import PEERS, QUOTED
+from pura_bench.report.speed import peer_tables
 from pura_bench.screen import wide
 from pura_bench.workload import SCALE, make
 
@@ -60,10 +60,11 @@ def peers(
                         row = measure(peer, work, cache or default_cache(), install=not no_install, limit_s=limit)
                 rows.append(row)
                 console.print(line(row), markup=False, highlight=False)
-    console.print(table(rows))
+    content = results.body("peers", seed, rows, load, scale=SCALE, probes=probes, quoted=QUOTED)
+    for table in peer_tables(content):
+        console.print(table.on_terminal())
     for text in [*verdicts(rows), *beside_quoted(rows)]:
         console.print(text, markup=False)
-    content = results.body("peers", seed, rows, load, scale=SCALE, probes=probes, quoted=list(QUOTED))
     console.print(f"seed {seed}; other programs used {load.others:.2f} cores during the run", highlight=False)
     if file is not None:
         results.write(file, content)
@@ -77,46 +78,14 @@ def line(row: dict[str, Any]) -> str:
     return start + f"{row['wall_s'] * 1e3:.0f} ms wall, {row['cpu_s'] * 1e3:.0f} ms CPU"
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
-    """All rows that have figures."""
-    out = Table(title="One question: all parties together")
-    for name in ("who", "M", "wall ms", "CPU ms", "client bytes", "bytes between", "exact", "scores known to"):
-        out.add_column(name, justify="left" if name in ("who", "scores known to") else "right")
-    for row in rows:
-        if "skipped" in row:
-            out.add_row(row["title"], str(row["entries"]), "-", "-", "-", "-", "-", row["score_known_to"])
-            continue
-        out.add_row(
-            row["title"],
-            f"{row['entries']:,}",
-            f"{row['wall_s'] * 1e3:,.1f}",
-            f"{row['cpu_s'] * 1e3:,.1f}",
-            f"{row['bytes_client']:,}",
-            f"{row['bytes_peer']:,}",
-            "yes" if row["exact"] else "NO",
-            row["score_known_to"],
-        )
-    for row in QUOTED:
-        out.add_row(
-            str(row["title"]),
-            f"{row['entries']:,}",
-            f"{float(str(row['wall_s'])) * 1e3:,.0f}",
-            "-",
-            "-",
-            f"{row['bytes_peer']:,}",
-            "-",
-            str(row["score_known_to"]),
-        )
-    return out
-
-
 def verdicts(rows: list[dict[str, Any]]) -> list[str]:
     """Prepared against each other row of the same size: the ratios, and what a faster one gives up."""
     out = []
-    ours = {row["entries"]: row for row in rows if row["name"] == "prepared" and "skipped" not in row}
-    for row in rows:
-        base = ours.get(row["entries"])
-        if base is None or row is base or "skipped" in row:
+    measured = [row for row in rows if "skipped" not in row]
+    ours = {row["entries"]: row for row in measured if row["name"] == "prepared"}
+    for row in measured:
+        base = ours.get(row["entries"], row)
+        if row is base:
             continue
         wall, cpu = row["wall_s"] / base["wall_s"], row["cpu_s"] / base["cpu_s"]
         who = f"M = {row['entries']:,}: {row['title']}"
@@ -132,16 +101,11 @@ def verdicts(rows: list[dict[str, Any]]) -> list[str]:
 
 def beside_quoted(rows: list[dict[str, Any]]) -> list[str]:
     """Prepared against the figures that are quoted, at their sizes."""
-    out = []
-    for quoted in QUOTED:
-        for row in rows:
-            if (row["name"], row["entries"], row["dimension"]) == ("prepared", quoted["entries"], quoted["dimension"]):
-                if "skipped" in row:
-                    continue
-                wall = float(str(quoted["wall_s"])) / row["wall_s"]
-                size = float(str(quoted["bytes_peer"])) / row["bytes_peer"]
-                out.append(
-                    f"M = {row['entries']:,}: {quoted['title']} took {wall:.3g} times the wall time of prepared and "
-                    f"moved {size:.3g} times the bytes between the servers"
-                )
-    return out
+    return [
+        f"M = {row['entries']:,}: {quoted['title']} took {quoted['wall_s'] / row['wall_s']:.3g} times the wall time of "
+        f"prepared and moved {quoted['bytes_peer'] / row['bytes_peer']:.3g} times the bytes between the servers"
+        for quoted in QUOTED
+        for row in rows
+        if row["name"] == "prepared" and "skipped" not in row
+        if (row["entries"], row["dimension"]) == (quoted["entries"], quoted["dimension"])
+    ]

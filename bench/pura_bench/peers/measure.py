@@ -12,28 +12,16 @@ import numpy as np
 
 from pura_bench.peers.environment import Unavailable, prepare, run_script
 from pura_bench.peers.registry import Peer
+from pura_bench.peers.registry import row as blank
 from pura_bench.workload import SCALE, Workload
 
-FACTS = ("query", "gallery", "minimum", "threshold", "score_known_to", "trust")
 _LINK = re.compile(r"Link details: total send bytes (\d+)")
-
-
-def facts(peer: Peer) -> dict[str, str]:
-    """What it protects from whom."""
-    return {name: getattr(peer, name) for name in FACTS}
 
 
 def measure(peer: Peer, work: Workload, cache: Path, *, install: bool, limit_s: float) -> dict[str, Any]:
     """A row of the result. One that is not available says why and has no figures."""
     entries, dimension = work.gallery.shape
-    row: dict[str, Any] = {
-        "name": peer.name,
-        "title": peer.title,
-        "entries": entries,
-        "dimension": dimension,
-        "packages": [*peer.packages, *peer.loose],
-        **facts(peer),
-    }
+    row = blank(peer.name, peer.title, (entries, dimension), (*peer.packages, *peer.loose), peer.facts)
     try:
         expected = peer.slow * entries * dimension / 128 * len(work.questions)
         if expected > limit_s:

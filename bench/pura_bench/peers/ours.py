@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from pura.errors import PuraError
+from pura_bench import results
+from pura_bench.peers.registry import SHARED
+from pura_bench.peers.registry import row as blank
 from pura_bench.speed.measure import Cell, measure
 from pura_bench.speed.plan import PROBES
 from pura_bench.workload import Workload
@@ -15,37 +19,23 @@ OURS = ("prepared", "published")
 PUBLISHED_LIMIT = 100
 """The published protocols take about 0.1 s of CPU an entry: above this size, they are measured here and scaled up."""
 
-_FACTS = {
-    "query": "yes",
-    "gallery": "yes",
-    "minimum": "yes",
-    "threshold": "yes",
-    "trust": "two servers that do not collude, no helper",
-}
 _KNOWN = {"prepared": "nobody", "published": "nobody; S2 learns the magnitude of differences"}
 
 
-def measure_ours(engine: str, work: Workload, seed: int, folder: Path | None = None) -> dict[str, Any]:
-    """A row like a peer's. `folder` keeps the galleries for another run."""
+def measure_ours(engine: str, work: Workload, seed: int) -> dict[str, Any]:
+    """A row like a peer's."""
     entries, dimension = work.gallery.shape
-    row: dict[str, Any] = {
-        "name": engine,
-        "title": f"Pura, engine {engine}",
-        "entries": entries,
-        "dimension": dimension,
-        "packages": [],
-        **_FACTS,
-        "score_known_to": _KNOWN[engine],
-    }
+    facts = dataclasses.replace(SHARED, query="yes", gallery="yes", score_known_to=_KNOWN[engine])
+    row = blank(engine, f"Pura, engine {engine}", (entries, dimension), (), facts)
     size = min(entries, PUBLISHED_LIMIT) if engine == "published" else entries
-    with tempfile.TemporaryDirectory(prefix="pura-peers-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="pura-peers-") as folder:
         probes = 1 if size < entries else len(work.questions)
         probes = max(PROBES, probes) if engine == "prepared" else probes
         cell = Cell(engine, size, dimension, 2048, 0, probes=probes)
         try:
-            got = measure(cell, folder or Path(temporary), seed)
+            got = measure(cell, Path(folder), seed)
         except (PuraError, OSError, ImportError) as error:
-            return row | {"skipped": str(error).splitlines()[0] if str(error) else repr(error)}
+            return row | {"skipped": results.reason(error)}
     scale = entries / size
     if scale > 1:
         row["scaled_from"] = size

@@ -10,11 +10,10 @@ import dataclasses
 import enum
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from pura.attack.metrics import Rate
+from pura_bench.report.tables import Row, counted
 
-Row = dict[str, Any]
 DEFAULT = "sface-mirrored"
 """The embedder of new collections."""
 
@@ -29,22 +28,19 @@ class Verdict(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """attack: the best one known; spent: questions and enrolments; rate: (k, n, low, high) of victims on whom it works;
-    see: an argument in docs/, or tests."""
+    """attack: the best one known; spent: questions and enrolments; rate: of victims on whom it works; see: an argument
+    in docs/, or tests."""
 
     verdict: Verdict
     attack: str
     spent: str = ""
-    rate: tuple[int, int, float, float] | None = None
+    rate: Rate | None = None
     see: str = ""
 
     @property
     def share(self) -> str:
         """The rate with its n and interval."""
-        if self.rate is None:
-            return ""
-        k, n, low, high = self.rate
-        return f"{k} of {n} ({100 * low:.0f} to {100 * high:.0f} %)"
+        return "" if self.rate is None else counted(dataclasses.asdict(self.rate), digits=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +117,8 @@ def _decision(found: Found) -> list[Cell]:
 def _published(found: Found) -> list[Cell]:
     s2 = _arm(found, "published engine, curious S2", "regression on what SCMP shows, then inversion", 500)
     alone = dataclasses.replace(s2, attack=f"S2: {s2.attack}", see="docs/security/published.md")
-    friends = Cell(
-        Verdict.READS,
-        "submits ciphertexts that it did not make",
-        see="SECURITY.md, What was wrong during 0.1; collusion.json, without proofs",
-    )
+    see = "SECURITY.md, What was wrong during 0.1; collusion.json, without proofs"
+    friends = Cell(Verdict.READS, "submits ciphertexts that it did not make", see=see)
     disk = Cell(Verdict.NOTHING, "shares of a key, ciphertexts", see="docs/security/published.md")
     asks = _asked(found)
     return [OUTSIDE, asks, _ruler(found), asks, alone, friends, disk, disk, friends, friends]
@@ -141,25 +134,24 @@ def _defaults(found: Found) -> list[Cell]:
 
 
 def _prepared(found: Found, asks: Cell, several: Cell) -> list[Cell]:
-    simulated = Cell(
-        Verdict.NOTHING, "simulated without the other's secrets", see="docs/security/prepared.md; views.json"
-    )
-    disk = Cell(Verdict.NOTHING, "uniform numbers", see="docs/security/prepared.md")
-    return [
-        OUTSIDE,
-        asks,
-        _ruler(found),
-        several,
-        simulated,
-        _friends(found),
-        disk,
-        disk,
-        _deviates(found, "S1"),
-        _deviates(found, "S2"),
-    ]
+    see = "docs/security/prepared.md"
+    alone = Cell(Verdict.NOTHING, "simulated without the other's secrets", see=f"{see}; views.json")
+    disk = Cell(Verdict.NOTHING, "uniform numbers", see=see)
+    deviating = [_deviates(found, server) for server in ("S1", "S2")]
+    return [OUTSIDE, asks, _ruler(found), several, alone, _friends(found), disk, disk, *deviating]
 
 
 # --- figures ------------------------------------------------------------------------------------------
+
+
+def _arm(found: Found, deployment: str, attack: str, budget: int) -> Cell:
+    def read(content: Row) -> Cell:
+        wanted = deployment, attack, budget
+        (row,) = (r for r in content["arms"] if (r["deployment"], r["attack"], r["budget"]) == wanted)
+        spent = f"{budget:,} questions" if budget else "no question"
+        return Cell(Verdict.READS, attack, spent, _rate(row["verdicts"][0]["sar1"]["0.001"]), "security.json")
+
+    return _read(found, "security", attack, read)
 
 
 def _ruler(found: Found) -> Cell:
@@ -167,8 +159,7 @@ def _ruler(found: Found) -> Cell:
     attack = "a ruler of its own entries, then linear algebra"
 
     def read(content: Row) -> Cell:
-        rows = [row for row in content["rows"] if row["arm"] == "ruler, then linear"]
-        row = max(rows, key=lambda r: int(r["questions"]))
+        row = _most(row for row in content["rows"] if row["arm"] == "ruler, then linear")
         spent = f"{row['questions']:,} questions and as many enrolments"
         see = "rights.json; tests/grpc/test_ruler.py: stopped where rights are apart, bounded by the enrolments' budget"
         return Cell(Verdict.READS, attack, spent, _rate(row["sar2"]), see)
@@ -176,28 +167,15 @@ def _ruler(found: Found) -> Cell:
     return _read(found, "rights", attack, read)
 
 
-def _arm(found: Found, deployment: str, attack: str, budget: int) -> Cell:
-    def read(content: Row) -> Cell:
-        (row,) = (
-            r for r in content["arms"] if (r["deployment"], r["attack"], r["budget"]) == (deployment, attack, budget)
-        )
-        spent = f"{budget:,} questions" if budget else "no question"
-        return Cell(Verdict.READS, attack, spent, _rate(row["verdicts"][0]["sar1"]["0.001"]), "security.json")
-
-    return _read(found, "security", attack, read)
-
-
 def _asked(found: Found) -> Cell:
     """By decisions alone, without a limit."""
+    attack = "belief by decisions"
 
     def read(content: Row) -> Cell:
-        rows = [r for r in content["rows"] if r["embedder"] == DEFAULT and r["limit"] == "none"]
-        row = max(rows, key=lambda r: int(r["questions"]))
-        return Cell(
-            Verdict.READS, "belief by decisions", f"{row['questions']:,} questions", _rate(row["sar2"]), "asking.json"
-        )
+        row = _most(r for r in content["rows"] if r["embedder"] == DEFAULT and r["limit"] == "none")
+        return Cell(Verdict.READS, attack, f"{row['questions']:,} questions", _rate(row["sar2"]), "asking.json")
 
-    return _read(found, "asking", "belief by decisions", read)
+    return _read(found, "asking", attack, read)
 
 
 def _searched(found: Found) -> Cell:
@@ -218,8 +196,11 @@ def _together(found: Found) -> Cell:
     def read(content: Row) -> Cell:
         rows = [r for r in content["credentials"] if (r["credentials"], r["time"]) == (16, "30 days")]
         by = {row["attack"].split()[-1]: row for row in rows}
-        k, n, *_ = _rate(by["verify"]["sar2"])
-        attack = f"16 credentials search for 30 days, then belief by decisions; by verify, which counts: {k} of {n}"
+        verify = by["verify"]["sar2"]
+        attack = (
+            "16 credentials search for 30 days, then belief by decisions; "
+            f"by verify, which counts: {verify['k']} of {verify['n']}"
+        )
         return Cell(Verdict.READS, attack, "", _rate(by["identify"]["sar2"]), "collusion.json")
 
     return _read(found, "collusion", "16 credentials share the work", read)
@@ -231,8 +212,7 @@ def _friends(found: Found) -> Cell:
 
     def read(content: Row) -> Cell:
         rows = [r for r in content["rows"] if r["arm"] == "chosen ciphertexts" and "product" in r["deployment"]]
-        see = "docs/security/proof.md; collusion.json"
-        return Cell(Verdict.NOTHING, attack, "", _all_of(rows), see)
+        return Cell(Verdict.NOTHING, attack, "", _all_of(rows), "docs/security/proof.md; collusion.json")
 
     return _read(found, "collusion", attack, read)
 
@@ -259,13 +239,17 @@ def _read(found: Found, kind: str, attack: str, read: Callable[[Row], Cell]) -> 
         return Cell(Verdict.NOT_RUN, attack, see=f"{kind}.json")
 
 
-def _all_of(rows: list[Row]) -> tuple[int, int, float, float]:
+def _most(rows: Iterable[Row]) -> Row:
+    """The row of the most questions. Raises `ValueError` for none."""
+    return max(rows, key=lambda row: int(row["questions"]))
+
+
+def _all_of(rows: list[Row]) -> Rate:
     """The tries of many rows together. Raises `ValueError` for none."""
     if not rows:
         raise ValueError
-    rate = Rate.count(*(sum(int(row["succeeded"][name]) for row in rows) for name in ("k", "n")))
-    return rate.k, rate.n, rate.low, rate.high
+    return Rate.count(*(sum(int(row["succeeded"][name]) for row in rows) for name in ("k", "n")))
 
 
-def _rate(rate: Row) -> tuple[int, int, float, float]:
-    return int(rate["k"]), int(rate["n"]), float(rate["low"]), float(rate["high"])
+def _rate(rate: Row) -> Rate:
+    return Rate(int(rate["k"]), int(rate["n"]), float(rate["low"]), float(rate["high"]))

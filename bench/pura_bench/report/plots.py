@@ -8,12 +8,16 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 
-from pura_bench.speed.fit import by_family, online
+from pura_bench.report.tables import Row, seconds
+from pura_bench.speed.fit import by_family, online, usual
+from pura_bench.speed.network import NETWORKS
 
-Row = dict[str, Any]
-INK, SOFT, GOOD, BAD, GREY = "#1d2a33", "#5d6b75", "#1a7f4b", "#b3261e", "#8a949c"
+Picture = tuple[str, str, str]
+"""Title, what it shows, image as data URI."""
+INK, SOFT, GOOD, BAD, GREY, AMBER = "#1d2a33", "#5d6b75", "#1a7f4b", "#b3261e", "#8a949c", "#c98a12"
 COLOURS = {"prepared": GOOD, "published": BAD, "plaintext": GREY}
 _STYLE: Any = {
     "font.size": 9,
@@ -60,44 +64,36 @@ def _uri(figure: Any) -> str:
     return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
 
 
-def speed_plots(content: Row) -> list[tuple[str, str, str]]:
-    """(title, what it shows, image) of a speed result; plots without data are left out."""
+def speed_plots(content: Row) -> list[Picture]:
+    """Of a speed result; plots without data are left out."""
     rows = content["rows"]
-    out = []
-    base = [
-        r
-        for r in rows
-        if r["D"] == 128 and r["key_bits"] in (0, 2048) and r["network"] == "loopback" and not r.get("lockout")
-    ]
-    if base:
-        out.append(
-            (
-                "CPU of one question",
-                "Both servers together, D = 128, 2048 bits, fewest workers measured; hollow marks are extrapolated.",
-                draw((7, 3.6), lambda axes: _growth(axes, base)),
-            )
-        )
-    staged = [r for r in rows if r.get("stages")]
-    if staged:
-        out.append(
-            (
-                "Where the time goes",
-                "Share of the CPU of both servers by stage, one thread; the label says milliseconds for one entry.",
-                draw((7, 0.9 + 0.45 * len(staged)), lambda axes: _stages(axes, staged)),
-            )
-        )
-    networks = [r for r in rows if r["engine"] == "prepared" and not r["extrapolated"] and r["workers"] == 0]
-    sizes = {r["M"] for r in networks if r["network"] != "loopback"}
-    networks = [r for r in networks if r["M"] in sizes and r["D"] == 128 and r["key_bits"] == 2048]
-    if networks:
-        out.append(
-            (
-                "What the network costs",
-                "Wall time of one question with engine prepared; lan 0.5 ms, wan 20 ms and 100 Mbit/s, by real delay.",
-                draw((7, 0.9 + 0.4 * len(networks)), lambda axes: _networks(axes, networks)),
-            )
-        )
-    return out
+    base, staged = usual(rows), [row for row in rows if row.get("stages")]
+    ours = [r for r in rows if r["engine"] == "prepared" and (r["D"], r["key_bits"]) == (128, 2048)]
+    ours = [r for r in ours if not r["extrapolated"] and not r.get("lockout")]
+    slowed = {(r["M"], r["workers"]) for r in ours if r["network"] != "loopback"}
+    networks = [r for r in ours if (r["M"], r["workers"]) in slowed]
+    plots = (
+        (
+            "CPU of one question",
+            "Both servers together, D = 128, 2048 bits, fewest workers measured; hollow marks are extrapolated.",
+            3.6, _growth, base,
+        ),
+        (
+            "Where the time goes",
+            "Share of the CPU of both servers by stage, one thread; the label says milliseconds for one entry.",
+            0.9 + 0.45 * len(staged), _stages, staged,
+        ),
+        (
+            "What the network costs",
+            "Wall time of one question with engine prepared; lan 0.5 ms, wan 20 ms and 100 Mbit/s, by real delay.",
+            0.9 + 0.4 * len(networks), _networks, networks,
+        ),
+    )  # fmt: skip
+    return [(title, about, _plot(height, paint, shown)) for title, about, height, paint, shown in plots if shown]
+
+
+def _plot(height: float, paint: Callable[[Any, list[Row]], None], rows: list[Row]) -> str:
+    return draw((7, height), lambda axes: paint(axes, rows))
 
 
 def _growth(axes: Any, rows: list[Row]) -> None:
@@ -121,19 +117,16 @@ def _growth(axes: Any, rows: list[Row]) -> None:
 
 
 def _stages(axes: Any, rows: list[Row]) -> None:
-    names = list(dict.fromkeys(s["stage"] for r in rows for s in r["stages"]))
     colours = mpl.colormaps["tab20"]
     labels = [f"{r['engine']}, M = {r['M']:,}, D = {r['D']}, {r['key_bits']} bits" for r in rows]
-    left = [0.0] * len(rows)
-    totals = [sum(s["cpu_s_s1"] + s["cpu_s_s2"] for s in r["stages"]) or 1.0 for r in rows]
-    for i, name in enumerate(names):
-        widths = [
-            100 * sum(s["cpu_s_s1"] + s["cpu_s_s2"] for s in r["stages"] if s["stage"] == name) / total
-            for r, total in zip(rows, totals, strict=True)
-        ]
-        if max(widths) >= 0.5:
+    spent = [{s["stage"]: online(s) for s in r["stages"]} for r in rows]
+    totals = [sum(stages.values()) or 1.0 for stages in spent]
+    left = np.zeros(len(rows))
+    for i, name in enumerate(dict.fromkeys(name for stages in spent for name in stages)):
+        widths = np.array([100 * s.get(name, 0.0) / total for s, total in zip(spent, totals, strict=True)])
+        if widths.max() >= 0.5:
             axes.barh(labels, widths, left=left, color=colours(i % 20), label=name, height=0.6)
-        left = [a + b for a, b in zip(left, widths, strict=True)]
+        left += widths
     for i, (r, total) in enumerate(zip(rows, totals, strict=True)):
         axes.text(101, i, f"{1e3 * total / r['M']:.3g} ms", va="center", fontsize=8)
     axes.invert_yaxis()
@@ -142,30 +135,26 @@ def _stages(axes: Any, rows: list[Row]) -> None:
 
 
 def _networks(axes: Any, rows: list[Row]) -> None:
-    rows = sorted(rows, key=lambda r: (r["M"], ["loopback", "lan", "wan"].index(r["network"])))
-    labels = [f"M = {r['M']:,}, {r['network']}" for r in rows]
-    axes.barh(labels, [r["wall_s"] for r in rows], color=GOOD, height=0.6)
-    for i, r in enumerate(rows):
-        axes.text(r["wall_s"], i, f"  {r['wall_s']:.2f} s, {r['rounds']} rounds", va="center", fontsize=8)
+    rows = sorted(rows, key=lambda r: (r["M"], list(NETWORKS).index(r["network"])))
+    walls = [r["wall_s"] for r in rows]
+    bars = axes.barh([f"M = {r['M']:,}, {r['network']}" for r in rows], walls, color=GOOD, height=0.6)
+    axes.bar_label(bars, [f"{r['wall_s']:.2f} s, {r['rounds']} rounds" for r in rows], padding=4, fontsize=8)
     axes.invert_yaxis()
-    axes.set(xlabel="seconds", xlim=(0, 1.3 * max(r["wall_s"] for r in rows)))
+    axes.set(xlabel="seconds", xlim=(0, 1.3 * max(walls)))
 
 
-def peer_plots(content: Row) -> list[tuple[str, str, str]]:
+def peer_plots(content: Row) -> list[Picture]:
     """The same for a result of peers, one plot for each size."""
+    about = (
+        "Wall time. Green: gallery, minimum and threshold stay secret and no dealer is trusted; amber: a trusted "
+        "dealer; grey: somebody sees every score, or the gallery; hatched: quoted or scaled up."
+    )
     out = []
     for size in sorted({r["entries"] for r in content["rows"]}):
-        rows = [r for r in content["rows"] if r["entries"] == size and "skipped" not in r]
-        rows += [q for q in content.get("quoted", []) if q["entries"] == size]
+        all_rows = [*content["rows"], *content.get("quoted", [])]
+        rows = [r for r in all_rows if r["entries"] == size and "skipped" not in r]
         if rows:
-            out.append(
-                (
-                    f"One question, M = {size:,}",
-                    "Wall time. Green: gallery, minimum and threshold stay secret and no dealer is trusted; amber: a "
-                    "trusted dealer; grey: somebody sees every score, or the gallery; hatched: quoted or scaled up.",
-                    draw((7, 0.9 + 0.36 * len(rows)), lambda axes, rows=rows: _peers(axes, rows)),  # type: ignore[misc]
-                )
-            )
+            out.append((f"One question, M = {size:,}", about, _plot(0.9 + 0.36 * len(rows), _peers, rows)))
     return out
 
 
@@ -174,19 +163,15 @@ def protection(row: Row) -> str:
     secret = all(row[name].startswith("yes") for name in ("query", "gallery", "minimum", "threshold"))
     if not secret or row["score_known_to"] != "nobody":
         return GREY
-    return "#c98a12" if "dealer" in row["trust"] else GOOD
+    return AMBER if "dealer" in row["trust"] else GOOD
 
 
 def _peers(axes: Any, rows: list[Row]) -> None:
     rows = sorted(rows, key=lambda r: float(r["wall_s"]))
     walls = [r["wall_s"] for r in rows]
-    bars = axes.barh([r["title"] for r in rows], walls, color=[protection(r) for r in rows], height=0.65)
-    for bar, r in zip(bars, rows, strict=True):
-        if "note" in r or "scaled_from" in r:
-            bar.set_hatch("///")
-            bar.set_edgecolor("white")
-    for i, wall in enumerate(walls):
-        text = f"{wall:.3g} s" if wall >= 1 else f"{1e3 * wall:.3g} ms"
-        axes.text(wall, i, f"  {text}", va="center", fontsize=8)
+    hatches = ["///" if "note" in r or "scaled_from" in r else "" for r in rows]
+    colours, edges = [protection(r) for r in rows], ["white" if hatch else "none" for hatch in hatches]
+    bars = axes.barh([r["title"] for r in rows], walls, color=colours, hatch=hatches, edgecolor=edges, height=0.65)
+    axes.bar_label(bars, map(seconds, walls), padding=4, fontsize=8)
     axes.invert_yaxis()
     axes.set(xscale="log", xlabel="seconds", xlim=(min(walls) / 3, max(walls) * 6))

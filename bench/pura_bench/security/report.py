@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from pura_bench.report.attacks import worth
 from pura_bench.report.plots import draw, draw_side_by_side
 from pura_bench.report.render import render
-from pura_bench.report.security import worth
 from pura_bench.security import arms
 from pura_bench.security.photos import Cast
 

@@ -11,10 +11,10 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from pura.errors import PuraError
 from pura_bench import results
+from pura_bench.report.speed import speed_tables
 from pura_bench.screen import wide
 from pura_bench.speed import fit, plan
 from pura_bench.speed.measure import PLAINTEXT, Cell, measure
@@ -97,19 +97,18 @@ def speed(
                     row = measure(cell, folder, seed, lambda text: bar.update(task, description=text))
                 row["other_load_cores"] = round(own.others, 2)
             except (PuraError, OSError, ImportError) as error:
-                failed.append({"cell": str(cell), "reason": str(error).splitlines()[0] if str(error) else repr(error)})
+                failed.append({"cell": str(cell), "reason": results.reason(error)})
                 bar.console.print(f"{cell}: not measured, {failed[-1]['reason']}", markup=False, highlight=False)
             else:
                 rows.append(row)
                 bar.console.print(_line(cell, row, time.monotonic() - began), markup=False, highlight=False)
             bar.advance(task)
     rows += fit.extrapolate(rows, SIZES) if not entries else []
-    costs, ratios = fit.per_entry(rows), fit.ratios(rows)
-    content = results.body("speed", seed, rows, load, scale=SCALE, failed=failed, per_entry=costs, ratios=ratios)
-    for table in (_rows(rows), _costs(costs)):
-        console.print(table)
-    for one in ratios:
-        console.print(f"{one['text']}, M = {one['at']:,}: {one['ratio']:.3g}", highlight=False)
+    follows = {"per_entry": fit.per_entry(rows), "ratios": fit.ratios(rows)}
+    content = results.body("speed", seed, rows, load, scale=SCALE, failed=failed, **follows)
+    for table in speed_tables(content):
+        if table.rows:
+            console.print(table.on_terminal())
     machine = content["machine"]
     console.print(
         f"{machine['cpu']}, {machine['cores']} cores, {machine['bigint']}, seed {seed}; other programs used "
@@ -132,47 +131,3 @@ def _line(cell: Cell, row: dict[str, Any], seconds: float) -> str:
         f"{cell}: {row['wall_s'] * 1e3:,.1f} ms wall, {fit.online(row) * 1e3:,.1f} ms CPU, "
         f"{'exact' if row['exact'] else 'WRONG'} ({seconds:.0f} s)"
     )
-
-
-def _rows(rows: list[dict[str, Any]]) -> Table:
-    out = Table(title="One question")
-    out.add_column("engine")
-    names = ("M", "D", "bits", "workers", "network", "S1 ms", "S2 ms", "offline ms", "wall ms", "client B", "peer B")
-    for name in (*names, "rounds", "exact"):
-        out.add_column(name, justify="right")
-    for row in rows:
-        out.add_row(
-            row["engine"] + (" *" if row["extrapolated"] else ""),
-            f"{row['M']:,}",
-            str(row["D"]),
-            str(row["key_bits"] or "-"),
-            "all" if row["workers"] == 0 else str(row["workers"]),
-            row["network"] + (", lockout" if row.get("lockout") else ""),
-            *(f"{row[name] * 1e3:,.1f}" for name in ("cpu_s_s1", "cpu_s_s2", "cpu_s_offline", "wall_s")),
-            f"{row['bytes_client']:,}",
-            f"{row['bytes_peer']:,.0f}",
-            str(row.get("rounds", "-")),
-            {True: "yes", False: "NO", None: "-"}[row["exact"]],
-        )
-    if any(row["extrapolated"] for row in rows):
-        out.caption = "* extrapolated, not measured"
-    return out
-
-
-def _costs(costs: list[dict[str, Any]]) -> Table:
-    out = Table(title="CPU of both servers for one entry and question, at the largest size")
-    for name in ("engine", "D", "bits", "workers", "M", "online ms", "offline ms", "slope ms", "exponent of M"):
-        out.add_column(name, justify="left" if name == "engine" else "right")
-    for one in costs:
-        out.add_row(
-            one["engine"],
-            str(one["D"]),
-            str(one["key_bits"]),
-            "all" if one["workers"] == 0 else str(one["workers"]),
-            f"{one['M']:,}",
-            f"{one['cpu_ms']:,.3f}",
-            f"{one['cpu_ms_offline']:,.3f}",
-            f"{one['slope_ms']:,.3f}" if "slope_ms" in one else "-",
-            f"{one['exponent']:.2f}" if "exponent" in one else "-",
-        )
-    return out

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import json
 import re
 import shutil
 import sqlite3
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,16 @@ import grpc
 from pura.crypto.keys import write_keys
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import generate
-from pura.ids import Engine
+from pura.ids import Engine, Handle
 from pura.store.schema import DATABASE
 from pura_bench.machine import cpu_seconds, memory_bytes
 from pura_bench.speed import loader
 from pura_bench.speed.network import LOOPBACK, Network, Relay
 from pura_bench.workload import SCALE, Workload
 from pura_client.config import load as load_client
-from pura_client.processes import Server, free_ports, wait_ready
+from pura_client.processes import Server, free_ports, two_servers
 from pura_client.session import Client, connect
+from pura_client.templates import Photo
 from pura_server.config import Collection
 from pura_server.deploy import Hosts, make
 
@@ -45,6 +48,7 @@ questions = 1000000
 per_hour = 1000000.0
 enrolments = 1000000
 """
+_BETWEEN = re.compile(r'^pura_peer_(rounds|bytes)_total\{[^}]*method="([^"]+)"[^}]*\} (\S+)$', re.MULTILINE)
 _NEAR, _NEAR_QUESTIONS = 0.2, 60_000
 _RELAYED = "127.0.0.2"
 _WINDOW_S = 0.4
@@ -141,26 +145,65 @@ def _set(text: str, key: str, value: str) -> str:
     return re.sub(rf'(?m)^{key} = ".*"$', f'{key} = "{value}"', text)
 
 
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """One question: elapsed seconds; CPU seconds of S1 and S2, and of the client; the place of who was named; and what
+    `Running.cpu` said then."""
+
+    wall_s: float
+    cpu_s: tuple[float, float]
+    cpu_s_client: float
+    place: int | None
+    cpu_then: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
 class Running:
-    """A started deployment and a client's session with it."""
+    """A started deployment and a client's session with it. metrics: the port of S1's."""
 
-    def __init__(self, deployment: Deployment, servers: tuple[Server, Server], session: Client, tap: Tap, at: int):
-        self.deployment, self.servers, self.session, self.tap, self.metrics = deployment, servers, session, tap, at
-
-    @property
-    def pids(self) -> tuple[int, int]:
-        one, two = (server.pid for server in self.servers)
-        return one, two
+    deployment: Deployment
+    servers: tuple[Server, Server]
+    session: Client
+    tap: Tap
+    metrics: int
 
     def cpu(self) -> tuple[float, float]:
         """CPU seconds of S1 and S2 with their workers, since they started."""
-        one, two = self.pids
-        return cpu_seconds(one), cpu_seconds(two)
+        one, two = self.servers
+        return cpu_seconds(one.pid), cpu_seconds(two.pid)
+
+    def spent(self, before: tuple[float, float]) -> tuple[float, float]:
+        """CPU seconds of S1 and S2 since `cpu` said `before`."""
+        after = self.cpu()
+        return after[0] - before[0], after[1] - before[1]
 
     def memory(self) -> tuple[int, int]:
         """Peak resident bytes of S1 and S2 with their workers."""
-        one, two = self.pids
-        return memory_bytes(one), memory_bytes(two)
+        one, two = self.servers
+        return memory_bytes(one.pid), memory_bytes(two.pid)
+
+    def ask(self, probe: Photo) -> Asked:
+        """Who a probe is, and what that takes."""
+        before, mine, began = self.cpu(), time.process_time(), time.perf_counter()
+        decision = self.session.identify(probe)
+        wall, client, after = time.perf_counter() - began, time.process_time() - mine, self.cpu()
+        place = int(decision.label.rpartition(" ")[2]) if decision.match and decision.label else None
+        return Asked(wall, (after[0] - before[0], after[1] - before[1]), client, place, after)
+
+    def enrol(
+        self, people: Sequence[tuple[Photo, str]], progress: Callable[[int], None] = lambda _: None
+    ) -> tuple[dict[str, Any], list[Handle]]:
+        """Enrol faces under labels; what it cost, and their handles. `progress` hears how many there are. Raises what
+        the first refused one was refused for."""
+        cpu, began, done = self.cpu(), time.monotonic(), itertools.count(1)
+        outcomes = self.session.enroll_many(people, lambda _: progress(next(done)))
+        wall, (one, two) = time.monotonic() - began, self.spent(cpu)
+        for outcome in outcomes:
+            if outcome.handle is None:
+                raise outcome.error or AssertionError
+        count = len(people)
+        cost = {"entries": count, "wall_s": wall, "per_s": count / wall, "cpu_s_s1": one, "cpu_s_s2": two}
+        return cost, [outcome.handle for outcome in outcomes if outcome.handle is not None]
 
     def settle(self) -> None:
         """Wait until both servers are idle: their pools of offline material are full."""
@@ -172,14 +215,15 @@ class Running:
             quiet = quiet + 1 if max(now[0] - before[0], now[1] - before[1]) <= _IDLE_CPU_S else 0
             before = now
 
+    def page(self) -> str:
+        """S1's metrics now."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=60) as answer:
+            return str(answer.read(), "utf-8")
+
     def between(self) -> dict[str, dict[str, float]]:
-        """Rounds and bytes between the servers by method, since they started, from S1's metrics."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
+        """Rounds and bytes between the servers by method, since they started."""
         out: dict[str, dict[str, float]] = {}
-        for name, method, value in re.findall(
-            r'^pura_peer_(rounds|bytes)_total\{[^}]*method="([^"]+)"[^}]*\} (\S+)$', text, re.MULTILINE
-        ):
+        for name, method, value in _BETWEEN.findall(self.page()):
             kind = out.setdefault(method.lower(), {"rounds": 0.0, "bytes": 0.0})
             kind[name] += float(value)
         return out
@@ -189,20 +233,14 @@ class Running:
 def running(deployment: Deployment, workers: int, network: Network = LOOPBACK, more: str = "") -> Iterator[Running]:
     """Both servers as processes and one client; stopped at the end. more: sections of S1's configuration."""
     s1, s2, sessions, metrics = free_ports(4)
-    relays = deployment.configure(workers, network, (s1, s2, sessions, metrics), more)
-    servers = Server(deployment.s1), Server(deployment.s2)
     tap = Tap()
-    try:
-        for server in reversed(servers):
-            server.start()
-        wait_ready(servers, deployment.client, READY_S)
-        with connect(load_client(deployment.client), interceptors=[tap]) as session:
-            yield Running(deployment, servers, session, tap, metrics)
-    finally:
-        for server in servers:
-            server.stop()
-        for relay in relays:
-            relay.close()
+    with contextlib.ExitStack() as stack:
+        for relay in deployment.configure(workers, network, (s1, s2, sessions, metrics), more):
+            stack.callback(relay.close)
+        files = deployment.s1, deployment.s2, deployment.client
+        servers = stack.enter_context(two_servers(*files, timeout_s=READY_S))
+        session = stack.enter_context(connect(load_client(deployment.client), interceptors=[tap]))
+        yield Running(deployment, servers, session, tap, metrics)
 
 
 def key_folder(engine: Engine, bits: int, work: Path, fixtures: Path = FIXTURES) -> Path:
@@ -239,16 +277,10 @@ def prepared(
     if done.exists():
         return Deployment(folder, entries), json.loads(done.read_text())
     shutil.rmtree(folder, ignore_errors=True)
-    smaller = [
-        (int(found.name.rpartition("-")[2]), found)
-        for found in work.glob(f"{family}-*")
-        if (found / "enrolled").exists() and int(found.name.rpartition("-")[2]) < entries
-    ]
-    have = 0
-    if smaller:
-        have, nearest = max(smaller)
-        shutil.copytree(nearest, folder)
-        (folder / "enrolled").unlink()
+    enrolled = {int(found.parent.name.rpartition("-")[2]) for found in work.glob(f"{family}-*/enrolled")}
+    have = max((size for size in enrolled if size < entries), default=0)
+    if have:
+        shutil.copytree(work / f"{family}-{have}", folder, ignore=shutil.ignore_patterns("enrolled"))
     else:
         collection = Collection(
             engine=engine,
@@ -265,37 +297,12 @@ def prepared(
     real = entries if engine is Engine.PUBLISHED else max(have, min(entries, REALLY_ENROLLED))
     cost: dict[str, Any] = {}
     if real > have:
-        cost = _enrol(deployment, load, have, real, progress)
+        with running(deployment, workers=0) as now:
+            now.settle()
+            people = [(load.embeddings[i], load.label(i)) for i in range(have, real)]
+            cost, _ = now.enrol(people, lambda new: progress(have + new))
     if entries > real:
         loader.load(deployment, load, real, progress)
         cost["loaded"] = entries - real
     done.write_text(json.dumps(cost))
     return deployment, cost
-
-
-def _enrol(
-    deployment: Deployment, load: Workload, have: int, want: int, progress: Callable[[int], None]
-) -> dict[str, Any]:
-    """Enrol places `have` to `want` by the client; what it cost."""
-    with running(deployment, workers=0) as now:
-        now.settle()
-        cpu, began = now.cpu(), time.monotonic()
-        done = have
-
-        def one(outcome: Any) -> None:
-            nonlocal done
-            if outcome.error is not None:
-                raise outcome.error
-            done += 1
-            progress(done)
-
-        now.session.enroll_many(((load.embeddings[i], load.label(i)) for i in range(have, want)), one)
-        wall, after = time.monotonic() - began, now.cpu()
-    added = want - have
-    return {
-        "entries": added,
-        "wall_s": wall,
-        "per_s": added / wall,
-        "cpu_s_s1": after[0] - cpu[0],
-        "cpu_s_s2": after[1] - cpu[1],
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from typing import Any
@@ -15,7 +16,18 @@ def online(row: Row) -> float:
     return float(row["cpu_s_s1"] + row["cpu_s_s2"])
 
 
+def usual(rows: list[Row]) -> list[Row]:
+    """Those on loopback at D = 128 with 2048 bits, without a lockout: what README and the first plot show."""
+    return [
+        row
+        for row in rows
+        if row["D"] == 128 and row["key_bits"] in (0, 2048) and row["network"] == "loopback" and not row.get("lockout")
+    ]
+
+
 Family = tuple[str, int, int, int, str, bool]
+Key = tuple[str, int, int, int]
+"""Of a family: engine, D, bits, workers."""
 
 
 def family(row: Row) -> Family:
@@ -39,27 +51,20 @@ def extrapolate(rows: list[Row], sizes: tuple[int, ...]) -> list[Row]:
     Its tournament has M - 1 comparisons and its squares are one batch an entry, so its cost is linear in M.
     """
     out = []
-    for (engine, d, bits, workers, network, _), found in by_family(rows).items():
+    for (engine, *_), found in by_family(rows).items():
         if engine != "published" or len(found) < 2:
             continue
-        low, high = found[-2], found[-1]
-        for size in sizes:
-            if size <= high["M"]:
-                continue
+        low, high = found[-2:]
+        for size in (size for size in sizes if size > high["M"]):
             ahead = (size - low["M"]) / (high["M"] - low["M"])
             out.append(
-                {
-                    "engine": engine,
+                {name: high[name] for name in ("engine", "D", "key_bits", "workers", "network", "bytes_client")}
+                | {name: low[name] + ahead * (high[name] - low[name]) for name in _COSTS}
+                | {
                     "M": size,
-                    "D": d,
-                    "key_bits": bits,
-                    "workers": workers,
-                    "network": network,
                     "extrapolated": True,
                     "from": [low["M"], high["M"]],
-                    **{name: low[name] + ahead * (high[name] - low[name]) for name in _COSTS},
-                    "bytes_client": high["bytes_client"],
-                    "other_load_cores": max(low.get("other_load_cores", 0.0), high.get("other_load_cores", 0.0)),
+                    "other_load_cores": max(row.get("other_load_cores", 0.0) for row in (low, high)),
                     "exact": None,
                     "stages": [],
                 }
@@ -97,31 +102,27 @@ def per_entry(rows: list[Row]) -> list[Row]:
 def ratios(rows: list[Row]) -> list[Row]:
     """CPU of a question of one family over another's, at the largest gallery that both were measured with: published
     over prepared, D = 512 over 128, 3072 over 2048 bits."""
-    cost: dict[tuple[str, int, int, int], dict[int, float]] = {}
+    cost: dict[Key, dict[int, float]] = {}
     for (engine, dimension, key_bits, count, network, lockout), found in by_family(rows).items():
         if network == "loopback" and not lockout:
             cost[engine, dimension, key_bits, count] = {row["M"]: online(row) for row in found}
+    dimensions, lengths = sorted({key[1] for key in cost}), sorted({key[2] for key in cost})
+    counts = sorted({key[3] for key in cost}, reverse=True)
+    pairs: list[tuple[str, Key, Key]] = [
+        (f"published / prepared, D = {d}, {bits} bits", ("published", d, bits, count), ("prepared", d, bits, count))
+        for d, bits, count in itertools.product(dimensions, lengths, counts)
+    ]
+    for engine, count in itertools.product(("prepared", "published"), counts):
+        for bits in (2048, 3072):
+            text = f"D = 512 / D = 128, {engine}, {bits} bits"
+            pairs.append((text, (engine, 512, bits, count), (engine, 128, bits, count)))
+        for d in (128, 512):
+            pairs.append((f"3072 / 2048 bits, {engine}, D = {d}", (engine, d, 3072, count), (engine, d, 2048, count)))
     out = []
-
-    def add(text: str, over: tuple[str, int, int, int], under: tuple[str, int, int, int]) -> None:
-        common = cost.get(over, {}).keys() & cost.get(under, {}).keys()
-        if common and cost[under][max(common)] > 0:
-            m = max(common)
-            out.append({"text": text, "ratio": cost[over][m] / cost[under][m], "at": m})
-
-    for d in sorted({key[1] for key in cost}):
-        for bits in sorted({key[2] for key in cost}):
-            for workers in sorted({key[3] for key in cost}, reverse=True):
-                name = f"D = {d}, {bits} bits, {_workers(workers)}"
-                add(f"published / prepared, {name}", ("published", d, bits, workers), ("prepared", d, bits, workers))
-    for engine in ("prepared", "published"):
-        for workers in sorted({key[3] for key in cost}, reverse=True):
-            for bits in (2048, 3072):
-                text = f"D = 512 / D = 128, {engine}, {bits} bits, {_workers(workers)}"
-                add(text, (engine, 512, bits, workers), (engine, 128, bits, workers))
-            for d in (128, 512):
-                text = f"3072 / 2048 bits, {engine}, D = {d}, {_workers(workers)}"
-                add(text, (engine, d, 3072, workers), (engine, d, 2048, workers))
+    for text, over, under in pairs:
+        m = max(cost.get(over, {}).keys() & cost.get(under, {}).keys(), default=0)
+        if m and cost[under][m] > 0:
+            out.append({"text": f"{text}, {_workers(over[3])}", "ratio": cost[over][m] / cost[under][m], "at": m})
     return out
 
 

@@ -98,46 +98,35 @@ def _asked(now: Running, load: Workload, *, warm: int) -> dict[str, Any]:
     now.settle()
     idle, cold = now.memory(), {}
     if warm:
-        before, began = now.cpu(), time.perf_counter()
-        now.session.identify(load.probes[0])
-        cold["wall_s_cold"] = time.perf_counter() - began
-        cold["cpu_s_cold"] = sum(now.cpu()) - sum(before)
-        for i in range(1, warm):
-            now.session.identify(load.probes[i % len(load.probes)])
+        first, *_ = [now.ask(load.probes[i % len(load.probes)]) for i in range(warm)]
+        cold = {"wall_s_cold": first.wall_s, "cpu_s_cold": sum(first.cpu_s)}
         now.settle()
-    online, offline, walls, questions, clients = [], [], [], [], []
+    asked, offline, questions = [], [], []
     between, right = now.between(), True
     for i, probe in enumerate(load.probes):
         now.tap.clear()
-        before, mine, began = now.cpu(), time.process_time(), time.perf_counter()
-        decision = now.session.identify(probe)
-        walls.append(time.perf_counter() - began)
-        after = now.cpu()
-        clients.append(time.process_time() - mine)
-        questions.append(walls[-1] - now.tap.seconds.get("Roster", 0.0))
-        online.append((after[0] - before[0], after[1] - before[1]))
-        place = int(decision.label.rpartition(" ")[2]) if decision.match and decision.label else None
-        right = right and load.right(i, place)
+        asked.append(one := now.ask(probe))
+        questions.append(one.wall_s - now.tap.seconds.get("Roster", 0.0))
+        right = right and load.right(i, one.place)
         now.settle()
-        later = now.cpu()
-        offline.append(later[0] - after[0] + later[1] - after[1])
-    count = len(load.probes)
+        offline.append(sum(now.spent(one.cpu_then)))
+    count, walls = len(asked), [one.wall_s for one in asked]
     used = _difference(now.between(), between)
     peak = now.memory()
-    asked = used.get("identify", {})
+    identify = used.get("identify", {})
     return cold | {
-        "cpu_s_s1": sum(one for one, _ in online) / count,
-        "cpu_s_s2": sum(two for _, two in online) / count,
+        "cpu_s_s1": sum(one.cpu_s[0] for one in asked) / count,
+        "cpu_s_s2": sum(one.cpu_s[1] for one in asked) / count,
         "cpu_s_offline": sum(offline) / count,
-        "cpu_s_client": sum(clients) / count,
+        "cpu_s_client": sum(one.cpu_s_client for one in asked) / count,
         "wall_s": statistics.median(walls),
         "wall_s_worst": max(walls),
         "question_s": statistics.median(questions),
         "bytes_client": now.tap.bytes.get("Identify", 0),
         "bytes_roster": now.tap.bytes.get("Roster", 0),
-        "bytes_peer": round(asked.get("bytes", 0.0) / count),
+        "bytes_peer": round(identify.get("bytes", 0.0) / count),
         "bytes_offline": round(used.get("refill", {}).get("bytes", 0.0) / count),
-        "rounds": round(asked.get("rounds", 0.0) / count),
+        "rounds": round(identify.get("rounds", 0.0) / count),
         "exact": right,
         "memory_bytes_s1": peak[0],
         "memory_bytes_s2": peak[1],

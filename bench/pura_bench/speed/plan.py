@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 
 from pura.ids import Engine
@@ -63,13 +64,11 @@ def custom(
 ) -> list[Cell]:
     """All combinations of what was asked for; each size is taken apart once."""
     cells = []
-    for engine in engines:
-        for d in dimensions:
-            if engine == PLAINTEXT:
-                cells += [Cell(engine, m, d, probes=probes) for m in sorted(entries)]
-                continue
-            for b in bits:
-                for m in sorted(entries):
-                    for i, (w, network) in enumerate((w, network) for w in workers for network in networks):
-                        cells.append(Cell(engine, m, d, b, w, network, probes, stages=i == 0))
+    for engine, d in itertools.product(engines, dimensions):
+        if engine == PLAINTEXT:
+            cells += [Cell(engine, m, d, probes=probes) for m in sorted(entries)]
+            continue
+        for b, m in itertools.product(bits, sorted(entries)):
+            ways = itertools.product(workers, networks)
+            cells += [Cell(engine, m, d, b, w, net, probes, stages=i == 0) for i, (w, net) in enumerate(ways)]
     return cells

@@ -1,8 +1,9 @@
 """Runs inside a peer's own environment: `python main.py MODULE WORKLOAD.npz RESULT.json`. Needs numpy alone.
 
 MODULE is a file beside this one. It has either `start(gallery, tau, scale)`, which gives a function from a probe to
-(answer, bytes to the servers, bytes back, bytes between servers), or `run(gallery, probes, tau, scale)`, which measures
-by itself and gives the same fields as `measure` below. An answer is the nearest entry's place, or -1.
+(answer, bytes to the servers, bytes back, bytes between servers or None where the log tells them), or
+`run(gallery, probes, tau, scale)`, which measures by itself and gives the same fields as `measure` below. An answer is
+the nearest entry's place, or -1.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ def measure(module: Any, gallery: Any, probes: Any, tau: int, scale: int) -> dic
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
         out["answers"].append(int(answer))
-        out["bytes_client"], out["bytes_peer"] = sent + back, between
+        out["bytes_client"] = sent + back
+        if between is not None:
+            out["bytes_peer"] = between
     out["wall_s"], out["cpu_s"] = statistics.median(walls), statistics.median(cpus)
     return out
 

@@ -6,4 +6,4 @@ import functools
 
 import spu_semi2k
 
-run = functools.partial(spu_semi2k.run, kind="CHEETAH", keyed=False)
+start = functools.partial(spu_semi2k.start, kind="CHEETAH", keyed=False)
