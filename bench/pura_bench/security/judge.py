@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -147,15 +146,14 @@ class Judge:
             return out
         return cosines(a, b)
 
-    def verdict(self, pictures: Crops, rows: Sequence[int] | None = None) -> Verdict:
-        """Of one reconstruction for each victim, or for the victims named."""
-        at = np.arange(len(self._enrolled)) if rows is None else np.asarray(rows)
-        got = self.network(pictures)
-        first, second = self._scores(got, self._enrolled[at]), self._scores(got, self._mates[at])
+    def verdict(self, pictures: Crops) -> Verdict:
+        """Of one reconstruction for each victim, or for each of the first ones."""
+        got, count = self.network(pictures), len(pictures)
+        first, second = self._scores(got, self._enrolled[:count]), self._scores(got, self._mates[:count])
         return Verdict(
             self.network.name,
             Band.of(first),
             {fmr: Rate.of(first >= t) for fmr, t in self.thresholds.items()},
             {fmr: Rate.of(second >= t) for fmr, t in self.thresholds.items()},
-            verification_accuracy(second, self._strangers[: max(2, len(at))])[0],
+            verification_accuracy(second, self._strangers[: max(2, count)])[0],
         )
