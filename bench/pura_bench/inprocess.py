@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,11 @@ from pura.crypto.encoding import distance2, quantise_many
 from pura.crypto.keys import PUBLIC_NAME, load_public, load_share
 from pura.crypto.masks import MaskKeys
 from pura.crypto.proof import Sealed, prove
-from pura.crypto.rng import Rng, SeededRng
+from pura.crypto.rng import Rng, SeededRng, SystemRng
 from pura.crypto.sign import SigningKey
 from pura.errors import PuraError
 from pura.ids import ClientId, Commitment, ContextDigest, EnrolmentId, Epoch, Handle, Party, RequestId
-from pura.params import Params
+from pura.params import Params, tau_from_cosine
 from pura.protocols.prepared.client import Answered, SealedSession
 from pura.protocols.prepared.side import Side
 from pura.protocols.prepared.template import seal_template
@@ -246,3 +248,14 @@ class Pair:
 
     def with_tau(self, tau: int) -> Params:
         return dataclasses.replace(self.params, tau_verify=tau, tau_identify=tau)
+
+
+@contextlib.contextmanager
+def acquainted(keys: Path, dimension: int, scale: int) -> Iterator[Pair]:
+    """Two servers that have met, on empty stores and without work made ahead, drawing secrets as servers do."""
+    how = {"dimension": dimension, "scale": scale, "tau": tau_from_cosine(0.37, scale), "packs": 0, "light_packs": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Pair(Path(folder), keys, SystemRng(), **how)
+        with contextlib.closing(pair):
+            pair.connect()
+            yield pair

@@ -33,7 +33,7 @@ from pura_bench import loopback, results
 from pura_bench.security import deviating, forged
 from pura_bench.security.asking import World, galleries, worlds
 from pura_bench.security.defended import ONE_PERSON, SEARCHES
-from pura_bench.security.deployments import PlainDecisions
+from pura_bench.security.deployments import READY_S, PlainDecisions, ready
 from pura_bench.security.judge import rate_json
 from pura_bench.speed.deployment import key_folder
 from pura_client import processes
@@ -199,12 +199,12 @@ def counted_together(folder: Path, keys: Path, collection: Collection, tries: in
     """On two real servers: a day's tries of an entry, shared out over two credentials of one group."""
     made = deviating.people(tries + 1, collection.dimension, seed)
     files = loopback.lay(folder, keys, collection)
-    stranger, day = deviating.ready(made[-1]), (collection.tries or (0,))[0]
+    stranger, day = ready(made[-1]), (collection.tries or (0,))[0]
     before, after = [], []
     other = files[2].parent.with_name(CAMERA) / files[2].name
-    with processes.two_servers(*files, timeout_s=deviating.READY_S), connect(files[2]) as desk, connect(other) as door:
+    with processes.two_servers(*files, timeout_s=READY_S), connect(files[2]) as desk, connect(other) as door:
         for i, vector in enumerate(made[:-1]):
-            own, label = deviating.ready(vector), f"victim {i}"
+            own, label = ready(vector), f"victim {i}"
             desk.enroll(embedding=own, label=label)
             for asked in range(day):
                 if asked == day - 1:

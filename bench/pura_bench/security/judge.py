@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ from pura.attack.oracle import Floats, cosines, unit
 from pura.face.pipeline import FacePipeline
 from pura_bench.security.photos import Cast, Crops, Photos
 
+Row = dict[str, Any]
 FMRS = (1e-2, 1e-3)
 CRITIC_PHOTOS = 400
 CRITIC_SIDE = 150
@@ -106,7 +108,7 @@ class Verdict:
     sar2: dict[float, Rate]
     accuracy: float
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Row:
         """For the report's JSON."""
         return {
             "network": self.network,
@@ -117,9 +119,20 @@ class Verdict:
         }
 
 
-def rate_json(rate: Rate) -> dict[str, Any]:
+def rate_json(rate: Rate) -> Row:
     """k, n and the interval."""
     return {"k": rate.k, "n": rate.n, "low": round(rate.low, 4), "high": round(rate.high, 4)}
+
+
+def attempts(
+    arm: str, attacker: str, deployment: str, attack: str, succeeded: Sequence[bool], told: str, control: Row | None
+) -> Row:
+    """A line about an attack that was tried so often: how often it worked, what the client was told meanwhile, and how
+    often the control did."""
+    return {
+        "arm": arm, "attacker": attacker, "deployment": deployment, "attack": attack, "tries": len(succeeded),
+        "succeeded": rate_json(Rate.of(succeeded)), "told": told, "control": control,
+    }  # fmt: skip
 
 
 class Judge:
