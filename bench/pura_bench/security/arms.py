@@ -368,9 +368,14 @@ def template(
 
 
 def believed(
-    stage: Stage, where: Where, oracle: Callable[[], Any], via: str, budgets: tuple[int, ...],
-    dictionaries: tuple[str, ...] = (PHOTOS, LIKELY), counter: belief.Counter | None = None,
-) -> tuple[list[Row], dictionary.Start]:  # fmt: skip
+    stage: Stage,
+    where: Where,
+    oracle: Callable[[], Any],
+    via: str,
+    budgets: tuple[int, ...],
+    dictionaries: tuple[str, ...] = (PHOTOS, LIKELY),
+    counter: belief.Counter | None = None,
+) -> tuple[list[Row], dictionary.Start]:
     """The adaptive attack in embedding space, with an oracle for each dictionary; and how the last one began."""
     rows = []
     for which in dictionaries:

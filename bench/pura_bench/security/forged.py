@@ -275,9 +275,14 @@ def rows(keys: Path, tries: int, dimension: int, scale: int) -> Iterator[Row]:
                     got.append(attack.read(pair))
             where = f"{PRODUCT}, {looking}" if build == PRODUCT else build
             row = attempts(
-                "chosen ciphertexts", attack.who, where, attack.name, [one.read == one.secret for one in got],
-                told(outcome for one in got for outcome in one.told), control if build == PRODUCT else None,
-            )  # fmt: skip
+                "chosen ciphertexts",
+                attack.who,
+                where,
+                attack.name,
+                [one.read == one.secret for one in got],
+                told(outcome for one in got for outcome in one.told),
+                control if build == PRODUCT else None,
+            )
             control = control or row["succeeded"]
             yield row
 

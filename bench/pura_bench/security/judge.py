@@ -130,9 +130,15 @@ def attempts(
     """A line about an attack that was tried so often: how often it worked, what the client was told meanwhile, and how
     often the control did."""
     return {
-        "arm": arm, "attacker": attacker, "deployment": deployment, "attack": attack, "tries": len(succeeded),
-        "succeeded": rate_json(Rate.of(succeeded)), "told": told, "control": control,
-    }  # fmt: skip
+        "arm": arm,
+        "attacker": attacker,
+        "deployment": deployment,
+        "attack": attack,
+        "tries": len(succeeded),
+        "succeeded": rate_json(Rate.of(succeeded)),
+        "told": told,
+        "control": control,
+    }
 
 
 class Judge:

@@ -90,9 +90,8 @@ def served(world: World, victims: int, seed: int) -> list[dict[str, Any]]:
     """On two real servers: a distance to each of some victims; and who can be locked out by whom."""
     few, stranger = unit(world.enrolled[:victims]), world.known[0]
     probes, locked = near(few, 0.6, seed), []
-    with tempfile.TemporaryDirectory() as folder, deployed(
-        Path(folder) / "made", few, engine=Engine.PREPARED, threshold=THRESHOLD, tries=TRIES
-    ) as deployment:  # fmt: skip
+    policy: dict[str, Any] = {"engine": Engine.PREPARED, "threshold": THRESHOLD, "tries": TRIES}
+    with tempfile.TemporaryDirectory() as folder, deployed(Path(folder) / "made", few, **policy) as deployment:
         thief = Served(deployment.client)
         told = ruler.measure(thief, probes, THRESHOLD, ROUNDS, np.random.default_rng(seed))
         for i, vector in enumerate(few):
