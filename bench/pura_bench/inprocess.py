@@ -1,25 +1,26 @@
-"""Both servers in one process, on real stores, and a client that knows what the answers should be."""
+"""Both servers in one process, on real stores, and a client of theirs."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Sequence
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pura.crypto.context import NO_CERTIFICATE, SALT_BYTES, NewLabel, commit, label_hash, question_hash
-from pura.crypto.encoding import distance2, quantise_many
+from pura.crypto.context import NO_CERTIFICATE, SALT_BYTES, commit, question_hash
+from pura.crypto.encoding import quantise_many
 from pura.crypto.keys import PUBLIC_NAME, load_public, load_share
 from pura.crypto.masks import MaskKeys
 from pura.crypto.proof import Sealed, prove
-from pura.crypto.rng import Rng, SeededRng
+from pura.crypto.rng import Rng, SeededRng, SystemRng
 from pura.crypto.sign import SigningKey
 from pura.errors import PuraError
 from pura.ids import ClientId, Commitment, ContextDigest, EnrolmentId, Epoch, Handle, Party, RequestId
-from pura.params import Params
+from pura.params import Params, tau_from_cosine
 from pura.protocols.prepared.client import Answered, SealedSession
 from pura.protocols.prepared.side import Side
 from pura.protocols.prepared.template import seal_template
@@ -61,7 +62,7 @@ def opened_unchecked(session: SealedSession, answer: Answer, request: RequestId)
 
 
 class Pair:
-    """Two servers and a model of what they should know."""
+    """Two servers and a client."""
 
     correlate = staticmethod(told)
 
@@ -80,7 +81,6 @@ class Pair:
         self.sealed: dict[EnrolmentId, Sealed] = {}
         self.folder, self.options = folder, options
         self.rng: Rng = rng or SeededRng("pair")
-        self.model: dict[Handle, np.ndarray] = {}
         self.tally = Tally()
         self.open()
 
@@ -138,14 +138,6 @@ class Pair:
             return step.result
         return run_pair(_begun(step, party), self.s2.session(), self.tally)[0]
 
-    def refill(self) -> int:
-        """All offline work that there is; how many pieces it was."""
-        count = 0
-        while (party := self.s1.tidy() or self.s1.refill()) is not None:
-            self.run(party)
-            count += 1
-        return count
-
     # --- a client -------------------------------------------------------------------------------
 
     def seal(self, template: np.ndarray) -> Sealed:
@@ -164,10 +156,6 @@ class Pair:
         claim = self.claim(sealed, context)
         return NewEntry(name, ClientId("door"), label, sealed.dump(self.pk), claim, keep_days)
 
-    def again(self, item: NewEntry) -> NewEntry:
-        """The same enrolment with a new proof, as a client sends it that heard nothing."""
-        return self.entry_of(self.sealed[item.enrolment_id], item.label, item.enrolment_id)
-
     def claim(self, sealed: Sealed, context: Callable[[Commitment], ContextDigest]) -> Claim:
         client = commit(self.rng.bytes(SALT_BYTES), NO_CERTIFICATE)
         return Claim(self.epoch(), client, prove(self.pk, sealed, context(client), self.rng))
@@ -177,30 +165,10 @@ class Pair:
 
     def enroll(self, ys: np.ndarray, keep_days: int = 0) -> list[Handle]:
         outcomes: list[Any] = self.run(self.s1.enroll([self.entry(y, keep_days=keep_days) for y in ys]))
-        for y, outcome in zip(ys, outcomes, strict=True):
+        for outcome in outcomes:
             if isinstance(outcome, PuraError):
                 raise outcome
-            self.model[outcome] = y
         return outcomes
-
-    def forget(self, handles: Sequence[Handle]) -> int:
-        count: int = self.run(self.s1.forget(handles))
-        for h in handles:
-            self.model.pop(h, None)
-        return count
-
-    def relabel(self, labels: dict[Handle, bytes]) -> int:
-        """As a client does that has just looked at the roster."""
-        count: int = self.run(self.s1.relabel(self.new_labels(labels)))
-        return count
-
-    def new_labels(self, labels: dict[Handle, bytes]) -> list[NewLabel]:
-        there = self.labels()
-        return [NewLabel(handle, label_hash(there.get(handle, b"")), label) for handle, label in labels.items()]
-
-    def labels(self) -> dict[Handle, bytes]:
-        """What the roster says."""
-        return {one.handle: one.label for one in self.s1.roster().entries}
 
     def query(self, x: np.ndarray, handles: Sequence[Handle] | None = None) -> tuple[Query, SealedSession]:
         return self.query_of(self.seal(x), handles)
@@ -229,20 +197,13 @@ class Pair:
         question = question_hash(context, query.ciphertexts, claim.proof)
         return session.open_answer(answer.share, answer.sealed, query.request_id, question, self.verifier)
 
-    def expected(self, x: np.ndarray, handles: Sequence[Handle] | None = None) -> list[int]:
-        """The distances of the entries that the answer should name, nearest first."""
-        named = self.model if handles is None else {h: self.model[h] for h in handles}
-        near = sorted(int(d) for d in distance2(x, np.array(list(named.values())))) if named else []
-        tau = self.params.tau_for(None if handles is None else len(named))
-        return [d for d in near if d <= tau][: self.params.top_k]
 
-    def check(self, x: np.ndarray, handles: Sequence[Handle] | None = None) -> list[Handle]:
-        """Ask, and compare with plain integers."""
-        found = self.ask(x, handles)
-        distances = [int(distance2(x, self.model[h][None])[0]) for h in found]
-        assert distances == self.expected(x, handles)
-        assert len(set(found)) == len(found)
-        return found
-
-    def with_tau(self, tau: int) -> Params:
-        return dataclasses.replace(self.params, tau_verify=tau, tau_identify=tau)
+@contextlib.contextmanager
+def acquainted(keys: Path, dimension: int, scale: int) -> Iterator[Pair]:
+    """Two servers that have met, on empty stores and without work made ahead, drawing secrets as servers do."""
+    how = {"dimension": dimension, "scale": scale, "tau": tau_from_cosine(0.37, scale), "packs": 0, "light_packs": 0}
+    with tempfile.TemporaryDirectory() as folder:
+        pair = Pair(Path(folder), keys, SystemRng(), **how)
+        with contextlib.closing(pair):
+            pair.connect()
+            yield pair

@@ -17,14 +17,15 @@ from pura.crypto.keys import load_public, load_share
 from pura.crypto.threshold import KeySet
 from pura.errors import BadConfig
 from pura.face import centre
-from pura.ids import Party
+from pura.ids import Engine, Party
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
 
 from pura.attack import basis as eigenfaces  # noqa: E402
 from pura.attack.embedders import LinearEmbed  # noqa: E402
-from pura_bench.security import arms, centred, cli, judge, lab, photos, report, servers, theft  # noqa: E402
+from pura_bench.security import arms, centred, cli, judge, photos, report, servers, theft  # noqa: E402
+from pura_bench.security.arms import Where  # noqa: E402
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "test-keys-2048"
 SIDE, D, PEOPLE, EACH, VICTIMS = 8, 16, 60, 4, 5
@@ -93,15 +94,15 @@ def test_attack_bench_whole_path(stage: arms.Stage) -> None:
         stage.keep(name, arm(stage))
     data = cli.collect(stage, list(arms.ARMS))
     rows = {(r["deployment"], r["attack"], r["budget"]): r for r in data["arms"]}
-    ceiling = rows[arms.NOTHING, "ceiling: another photo of the victim", 0]["verdicts"][0]
+    ceiling = rows[Where.NOTHING, "ceiling: another photo of the victim", 0]["verdicts"][0]
     assert ceiling["similarity"]["median"] > 0.7
-    linear = rows[arms.PLAINTEXT, "linear, then inversion", 60]
+    linear = rows[Where.PLAINTEXT, "linear, then inversion", 60]
     assert linear["template_cosine"]["median"] > 0.999
     assert linear["verdicts"][0]["sar1"]["0.01"]["k"] == VICTIMS
-    darkerbb = rows[arms.PLAINTEXT, "DarkerBB", 200]
+    darkerbb = rows[Where.PLAINTEXT, "DarkerBB", 200]
     curve = [point["median"] for point in darkerbb["curve"]]
     assert curve[-1] > curve[0] > 0.5
-    published = rows[arms.PUBLISHED_S2, "regression on what SCMP shows, then inversion", 200]
+    published = rows[Where.PUBLISHED_S2, "regression on what SCMP shows, then inversion", 200]
     assert published["template_cosine"]["median"] > 0.9
     naive = next(r for r in data["arms"] if r["attack"] == "DarkerBB with the bit as its score")
     assert naive["verdicts"][0]["sar1"]["0.01"]["n"] == VICTIMS
@@ -111,7 +112,7 @@ def test_attack_bench_whole_path(stage: arms.Stage) -> None:
     bare = report.page(data, stage.work, stage.cast, faces=False)
     assert "Faces: who is enrolled" not in bare
     assert len(page) > len(bare) + 10_000
-    assert f">{arms.STOLEN}</td>" in page
+    assert f">{Where.STOLEN}</td>" in page
     assert str(stage.work) not in json.dumps(data) + page
 
 
@@ -119,35 +120,35 @@ def test_attack_bench_whole_path_through_servers(stage: arms.Stage, tmp_path: Pa
     plan = dataclasses.replace(
         stage.plan, budgets=(60, 120), server_questions=120, transcript_questions=24, transcript_victims=3
     )
-    small = dataclasses.replace(stage, work=tmp_path, plan=plan)
     pk = load_public(FIXTURES / "public.key")
     keys = KeySet(pk, load_share(FIXTURES / "s1.share", pk, Party.S1), load_share(FIXTURES / "s2.share", pk, Party.S2))
+    small = dataclasses.replace(stage, work=tmp_path, plan=plan, keys={Engine.PREPARED: keys})
     some = {"keysplit", "disks", "prepared-lockout", "transcripts"}
     todo = {name: arm for name, arm in (theft.ARMS | servers.ARMS).items() if name in some}
     for name, arm in todo.items():
-        small.keep(name, arm(small, lab.Lab(small, keys)))
+        small.keep(name, arm(small))
     data = cli.collect(small, list(todo))
     rows = {(r["deployment"], r["budget"]): r for r in data["arms"]}
     opened = {r["opens"]: (r["opened"], r["of"]) for r in data["opens"]}
-    assert opened.pop(arms.SPLIT_PUBLISHED) == (VICTIMS * D, VICTIMS * D)
+    assert opened.pop(Where.SPLIT_PUBLISHED) == (VICTIMS * D, VICTIMS * D)
     assert set(opened.values()) == {(0, VICTIMS)}
-    assert rows[arms.SPLIT_PUBLISHED, 0]["template_cosine"]["low"] > 0.999
-    assert rows[arms.SPLIT_PUBLISHED, 0]["verdicts"][0]["sar1"]["0.01"]["k"] == VICTIMS
+    assert rows[Where.SPLIT_PUBLISHED, 0]["template_cosine"]["low"] > 0.999
+    assert rows[Where.SPLIT_PUBLISHED, 0]["verdicts"][0]["sar1"]["0.01"]["k"] == VICTIMS
     through = data["servers"][0]
     assert through["compared"] == through["questions"] > arms.LOCKOUT
     assert through["differed"] == through["refused"] == 0
-    for side in (arms.PREPARED_S1, arms.PREPARED_S2):
+    for side in (Where.PREPARED_S1, Where.PREPARED_S2):
         assert rows[side, 24]["n"] == 3
     seen = {r["transcript"]: r for r in data["transcripts"]}
-    assert seen[arms.PREPARED_S1]["questions"] == 24
+    assert seen[Where.PREPARED_S1]["questions"] == 24
     for row in seen.values():
         assert 0 < row["p"] <= 1
         assert row["cosine_by_chance"]["low"] < row["cosine_by_chance"]["high"]
     # three victims in a space this small may match by chance: test_attack_servers judges that nothing is read
-    assert [seen[side]["matches"]["n"] for side in (arms.PREPARED_S1, arms.PREPARED_S2)] == [3, 3]
-    assert {r["unlinkability"] for r in data["unlinkability"]} > {arms.STOLEN, arms.FOLDERS}
+    assert [seen[side]["matches"]["n"] for side in (Where.PREPARED_S1, Where.PREPARED_S2)] == [3, 3]
+    assert {r["unlinkability"] for r in data["unlinkability"]} > {Where.STOLEN, Where.FOLDERS}
     page = report.page(data, small.work, small.cast, faces=False)
-    for name in (arms.PREPARED_LOCKOUT, arms.PREPARED_S1, arms.DISK_S1, arms.SPLIT_S2):
+    for name in (Where.PREPARED_LOCKOUT, Where.PREPARED_S1, Where.DISK_S1, Where.SPLIT_S2):
         assert f">{escape(name)}</td>" in page
 
 

@@ -33,7 +33,7 @@ def servers(folder: Path, engine: Engine, people: int = VICTIMS, **settings: obj
     pk = load_public(at / "public.key")
     keys = KeySet(pk, load_share(at / "s1.share", pk, Party.S1), load_share(at / "s2.share", pk, Party.S2))
     with deployed(
-        folder / "deployed", vectors(people, 1), engine=engine, threshold=THRESHOLD, keys=keys, dimension=D, **settings
+        folder / "deployed", vectors(people, 1), engine=engine, threshold=THRESHOLD, keys=keys, **settings
     ) as deployment:  # type: ignore[arg-type]
         yield deployment
 

@@ -10,7 +10,10 @@ import dataclasses
 import functools
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +24,50 @@ from pura.attack import belief, blobs, boundary, darkerbb, dictionary, invert, l
 from pura.attack.basis import Basis, pictures, vectors
 from pura.attack.embedders import OpenCvEmbed, TorchEmbed
 from pura.attack.metrics import Band
-from pura.attack.oracle import BitAsScore, Floats, Progress, cosines
+from pura.attack.oracle import BitAsScore, Floats, Progress, ScoreOracle, cosines, quiet
+from pura.crypto.rng import SystemRng
+from pura.crypto.threshold import KeySet, generate
+from pura.ids import Engine
+from pura_bench.security.deployments import Deployment, deployed
 from pura_bench.security.judge import Judge
 from pura_bench.security.photos import Cast, Crops
-from pura_bench.security.plaintext import DECISION, ROUNDED, SCORE, plaintext_server
+from pura_bench.security.plaintext import DECISION, ROUNDED, SCORE, PlaintextClient, plaintext_server
 
-PLAINTEXT, ROUND_1, ROUND_01, BITS = "plaintext, score", "plaintext, rounded to 0.1", "plaintext, rounded to 0.01", \
-    "plaintext, decision only"  # fmt: skip
+Row = dict[str, Any]
 SMALL_BUDGET, LOCKOUT, WINDOWS = 100, 20, 5
-PREPARED = "Pura, prepared"
-PREPARED_BUDGET = f"{PREPARED}, a budget of {SMALL_BUDGET} questions"
-PREPARED_LOCKOUT = f"{PREPARED}, a lockout after {LOCKOUT} near questions"
-PREPARED_LOCKOUT_FIVE = f"{PREPARED_LOCKOUT}, {WINDOWS} windows"
-PREPARED_CENTRED = f"{PREPARED}, centred embeddings"
-PREPARED_CENTRED_BUDGET = f"{PREPARED_CENTRED}, a budget of {SMALL_BUDGET} questions"
-PUBLISHED_S2 = "published engine, curious S2"
-PREPARED_S1, PREPARED_S2 = "prepared engine, curious S1", "prepared engine, curious S2"
-STOLEN, FOLDERS = "stolen plaintext database", "both data folders, without keys"
-DISK_S1, DISK_S2 = "one server's whole disk, S1", "one server's whole disk, S2"
-SPLIT_PUBLISHED, SPLIT_S1, SPLIT_S2 = "key split, published: S2 alone", "key split, ours: S1 alone", \
-    "key split, ours: S2 alone"  # fmt: skip
-NOTHING = "no deployment"
+
+
+class Where(StrEnum):
+    """Who answers, and what; in the report's order."""
+
+    NOTHING = "no deployment"
+    STOLEN = "stolen plaintext database"
+    PLAINTEXT = "plaintext, score"
+    ROUND_01 = "plaintext, rounded to 0.01"
+    ROUND_1 = "plaintext, rounded to 0.1"
+    BITS = "plaintext, decision only"
+    PUBLISHED_S2 = "published engine, curious S2"
+    SPLIT_PUBLISHED = "key split, published: S2 alone"
+    PREPARED = "Pura, prepared"
+    PREPARED_CENTRED = f"{PREPARED}, centred embeddings"
+    PREPARED_BUDGET = f"{PREPARED}, a budget of {SMALL_BUDGET} questions"
+    PREPARED_CENTRED_BUDGET = f"{PREPARED_CENTRED}, a budget of {SMALL_BUDGET} questions"
+    PREPARED_LOCKOUT = f"{PREPARED}, a lockout after {LOCKOUT} near questions"
+    PREPARED_LOCKOUT_FIVE = f"{PREPARED_LOCKOUT}, {WINDOWS} windows"
+    PREPARED_S1 = "prepared engine, curious S1"
+    PREPARED_S2 = "prepared engine, curious S2"
+    FOLDERS = "both data folders, without keys"
+    DISK_S1 = "one server's whole disk, S1"
+    DISK_S2 = "one server's whole disk, S2"
+    SPLIT_S1 = "key split, ours: S1 alone"
+    SPLIT_S2 = "key split, ours: S2 alone"
+
+
 STOLEN_PICTURES = "stolen-plaintext-database-inversion-0.npy"
 SAME = 0.999
 ACCEPTED_BY = (1, 10, 100, 500, 1500)
 PHOTOS, LIKELY = "photos", "likely probes"
-BELIEVED = "{}, a Gaussian belief, then inversion"
-FOLLOWING = "whatever number follows the similarity, then inversion"
-NOTHING_OPENED = "nothing is opened, so a guess: somebody else's photo"
+REGRESSION = "regression on what SCMP shows, then inversion"
 VIA_SERVERS = "all questions through the server"
 VIA_FORMULA = "the same computation in the clear; the servers' own answers are compared with it below and in the tests"
 
@@ -88,11 +107,18 @@ class Stage:
     """From what is enrolled to the network's own embeddings."""
     late: Callable[[], bool] = lambda: False
     """Whether the time for this run is over; then long arms stop, and go on in the next run."""
+    keys: dict[Engine, KeySet] = dataclasses.field(default_factory=dict)
+    """Of all deployments of an engine: those given, or of a ceremony, made once."""
 
     @property
     def enrolled(self) -> Floats:
         """The templates that are attacked, (V, D)."""
         return self.cast.enrolled.embeddings
+
+    @property
+    def known(self) -> Floats:
+        """Templates of the attacker's people, (N, D)."""
+        return self.cast.known.embeddings
 
     @property
     def rng(self) -> np.random.Generator:
@@ -102,7 +128,24 @@ class Stage:
     @functools.cached_property
     def likely(self) -> Floats:
         """What is likeliest to be accepted, first things first, for the largest budget."""
-        return belief.openings(self.cast.known.embeddings, self.threshold, max(self.plan.budgets))
+        return belief.openings(self.known, self.threshold, max(self.plan.budgets))
+
+    # --- the product ----------------------------------------------------------------------------
+
+    def keys_for(self, engine: Engine = Engine.PREPARED) -> KeySet:
+        """See `keys`."""
+        if engine not in self.keys:
+            self.keys[engine] = generate(self.plan.key_bits, SystemRng(), engine)
+        return self.keys[engine]
+
+    def deploy(
+        self, engine: Engine = Engine.PREPARED, gallery: Floats | None = None, **settings: Any
+    ) -> AbstractContextManager[Deployment]:
+        """The product's servers, in one folder, so one after the other; see `deployed`."""
+        folder = self.work / "deployment"
+        shutil.rmtree(folder, ignore_errors=True)
+        enrolled, keys = self.enrolled if gallery is None else gallery, self.keys_for(engine)
+        return deployed(folder, enrolled, engine=engine, threshold=self.threshold, keys=keys, **settings)
 
     # --- results --------------------------------------------------------------------------------
 
@@ -110,7 +153,7 @@ class Stage:
         """Whether this arm's result is there already."""
         return (self.work / f"{name}.json").exists()
 
-    def keep(self, name: str, rows: list[dict[str, Any]]) -> None:
+    def keep(self, name: str, rows: list[Row]) -> None:
         """Write an arm's result, whole or not at all. One that was stopped goes on in the next run."""
         part = self.work / f"{name}.part"
         part.write_text(json.dumps(rows, indent=1), "utf-8")
@@ -119,34 +162,39 @@ class Stage:
         if self.has(name):
             unfinished.unlink(missing_ok=True)
 
-    def kept(self, name: str) -> list[dict[str, Any]]:
+    def kept(self, name: str) -> list[Row]:
         """An arm's result, or as much of it as there is."""
         for file in (self.work / f"{name}.json", self.work / f"{name}.unfinished.json"):
             if file.exists():
-                rows: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+                rows: list[Row] = json.loads(file.read_text("utf-8"))
                 return rows
         return []
 
-    def row(self, deployment: str, attack: str, budget: int, made: Crops, via: str, **more: Any) -> dict[str, Any]:
-        """One line of the table: what the judges say of these pictures, which are kept beside it."""
-        name = "".join(c if c.isalnum() else "-" for c in f"{deployment} {attack} {budget}")
-        np.save(self.work / f"{name}.npy", made)
-        rows = range(len(made))
-        return {
-            **self.line(deployment, attack, budget, via, **more),
-            "n": len(made),
-            "pictures": f"{name}.npy",
-            "verdicts": [judge.verdict(made, rows).as_json() for judge in self.judges],
-        }
-
-    def line(
-        self, deployment: str, attack: str, budget: int, via: str, templates: Floats | None = None, **more: Any
-    ) -> dict[str, Any]:
-        """The same without pictures."""
-        out = {"deployment": deployment, "attack": attack, "budget": budget, "via": via, "note": "", **more}
+    def row(
+        self,
+        where: Where,
+        attack: str,
+        budget: int,
+        made: Crops,
+        via: str,
+        templates: Floats | None = None,
+        **more: Any,
+    ) -> Row:
+        """One line of the table: what the judges say of these pictures, which are kept beside it; and how near
+        `templates` are to those that are enrolled."""
+        name = f"{_file_name(where, attack, budget)}.npy"
+        np.save(self.work / name, made)
+        out = {"deployment": where, "attack": attack, "budget": budget, "via": via, "note": "", **more}
         if templates is not None:
             out["template_cosine"] = dataclasses.asdict(Band.of(cosines(templates, self.enrolled[: len(templates)])))
-        return out
+        return {
+            **out,
+            "n": len(made),
+            "pictures": name,
+            "verdicts": [one.verdict(made).as_json() for one in self.judges],
+        }
+
+    # --- pictures -------------------------------------------------------------------------------
 
     def draw(self, coordinates: Any) -> Crops:
         """Pictures of coordinates."""
@@ -162,90 +210,116 @@ class Stage:
         stolen_ones = self.work / STOLEN_PICTURES
         if stolen_ones.exists() and cosines(templates, self.enrolled[: len(templates)]).min() > SAME:
             return np.asarray(np.load(stolen_ones)[: len(templates)], np.uint8)
-        c = invert.invert(
-            self.network,
-            self.basis,
-            self.restored(templates),
-            steps=self.plan.inversion_steps,
-            progress=self.tell(f"inverting {what}"),
-        )
-        return self.draw(c)
+        steps, tell = self.plan.inversion_steps, self.tell(f"inverting {what}")
+        return self.draw(invert.invert(self.network, self.basis, self.restored(templates), steps=steps, progress=tell))
 
 
-# --- baselines ---------------------------------------------------------------------------------------
+def _file_name(*words: object) -> str:
+    return "".join(c if c.isalnum() else "-" for c in " ".join(map(str, words)))
 
 
-def baselines(stage: Stage) -> list[dict[str, Any]]:
+# --- without questions -------------------------------------------------------------------------------
+
+
+def baselines(stage: Stage) -> list[Row]:
     """What makes the other numbers readable: another photo of the victim, the mean face, somebody else's photo."""
-    v = len(stage.enrolled)
-    mean = np.repeat(pictures(stage.basis.mean[None], stage.basis.side), v, 0)
+    mean = np.repeat(pictures(stage.basis.mean[None], stage.basis.side), len(stage.enrolled), 0)
     return [
-        stage.row(NOTHING, "ceiling: another photo of the victim", 0, stage.cast.mates.crops, "",
+        stage.row(Where.NOTHING, "ceiling: another photo of the victim", 0, stage.cast.mates.crops, "",
                   note="SAR-2 is of that photo with itself"),
-        stage.row(NOTHING, "floor: the mean face, where searches start", 0, mean, ""),
-        stage.row(NOTHING, "floor: a random photo of the attacker's people", 0, stage.guesses(), ""),
+        stage.row(Where.NOTHING, "floor: the mean face, where searches start", 0, mean, ""),
+        stage.row(Where.NOTHING, "floor: a random photo of the attacker's people", 0, stage.guesses(), ""),
     ]  # fmt: skip
+
+
+def stolen(stage: Stage) -> list[Row]:
+    """The plaintext database: templates as they are."""
+    made = stage.invert(stage.enrolled, "stolen templates")
+    return [stage.row(Where.STOLEN, "inversion", 0, made, "read from the database", stage.enrolled)]
+
+
+def published(stage: Stage) -> list[Row]:
+    """S2's view of SCMP, by its formula; `servers.published_leak` shows that the real servers give the same."""
+    found = leak.attack(
+        leak.SimulatedLeak(stage.enrolled, stage.threshold, stage.rng), stage.known, stage.threshold,
+        stage.plan.budgets, stage.rng, progress=stage.tell("published comparison"),
+    )  # fmt: skip
+    return [
+        stage.row(Where.PUBLISHED_S2, REGRESSION, b, stage.invert(t, f"published comparison, {b}"), VIA_FORMULA, t)
+        for b, t in found.items()
+    ]
 
 
 # --- scores ------------------------------------------------------------------------------------------
 
 
-def scores(stage: Stage, deployment: str, file: str, answer: str, step: float = 0.0) -> list[dict[str, Any]]:
-    """DarkerBB and the linear attack on a server that returns scores."""
-    plan, rows = stage.plan, []
-    count = min(plan.image_victims, len(stage.enrolled))
-    settings = darkerbb.fast(max(plan.budgets), marks=plan.budgets)
-    with plaintext_server(stage.enrolled, answer, step=step or 0.01) as client:
-        for budget in plan.budgets:
-            found = linear.attack(client, stage.cast.known.embeddings, budget, stage.rng, noise=step / np.sqrt(12))
-            made = stage.invert(found, f"{deployment}, {budget} scores")
-            rows.append(stage.row(deployment, "linear, then inversion", budget, made, VIA_SERVERS, templates=found))
-        run = darkerbb.attack(
-            client, stage.embed, stage.basis, np.arange(count), settings, seed=plan.seed, every=25,
-            checkpoint=stage.work / f"{file}.pt", progress=stage.tell(f"DarkerBB, {deployment}"), stop=stage.late,
-        )  # fmt: skip
-    for budget in sorted(set(plan.budgets) & set(run.at)):
-        rows.append(stage.row(deployment, "DarkerBB", budget, stage.draw(run.at[budget]), VIA_SERVERS))
-    if run.at:
-        rows[-1]["curve"] = [similarity(stage, run.at[mark], mark) for mark in sorted(run.at)]
-    rows[-1]["unfinished"] = run.queries if run.queries < settings.queries else 0
+@dataclasses.dataclass(frozen=True)
+class Plaintext:
+    """An arm on a server that keeps embeddings in the clear, and answers as it says; rounded scores are multiples of
+    `step`."""
+
+    where: Where
+    answer: str
+    attack: Callable[[Stage, PlaintextClient, Plaintext], list[Row]]
+    step: float = 0.0
+
+    def __call__(self, stage: Stage) -> list[Row]:
+        """The rows of its attack."""
+        step = self.step or 0.01  # of exact scores it is not looked at
+        with plaintext_server(stage.enrolled, self.answer, step=step, threshold=stage.threshold) as client:
+            return self.attack(stage, client, self)
+
+
+def brightest(
+    stage: Stage, oracle: ScoreOracle, where: Where, attack: str, settings: darkerbb.Settings, victims: int
+) -> tuple[darkerbb.Result, Row]:
+    """DarkerBB on some victims, as far as there is time; and what is said of it beside its last pictures: whether it
+    goes on in the next run, and the curve of similarity against questions."""
+    run = darkerbb.attack(
+        oracle, stage.embed, stage.basis, np.arange(min(victims, len(stage.enrolled))), settings,
+        seed=stage.plan.seed, every=25, checkpoint=stage.work / f"{_file_name(where, attack)}.pt",
+        progress=stage.tell(f"{attack}, {where}"), stop=stage.late,
+    )  # fmt: skip
+    points = []
+    for budget, coordinates in sorted(run.at.items()):
+        got = stage.embed(vectors(stage.draw(coordinates)))
+        points.append({"budget": budget, **dataclasses.asdict(Band.of(cosines(got, stage.enrolled[: len(got)])))})
+    about: Row = {"unfinished": run.queries if run.queries < settings.queries else 0}
+    return run, about | ({"curve": points} if points else {})
+
+
+def scores(stage: Stage, client: PlaintextClient, arm: Plaintext) -> list[Row]:
+    """The linear attack, and DarkerBB."""
+    budgets, rows = stage.plan.budgets, []
+    for budget in budgets:
+        found = linear.attack(client, stage.known, budget, stage.rng, noise=arm.step / np.sqrt(12))
+        made = stage.invert(found, f"{arm.where}, {budget} scores")
+        rows.append(stage.row(arm.where, "linear, then inversion", budget, made, VIA_SERVERS, found))
+    settings = darkerbb.fast(max(budgets), marks=budgets)
+    run, about = brightest(stage, client, arm.where, "DarkerBB", settings, stage.plan.image_victims)
+    for budget in sorted(set(budgets) & set(run.at)):
+        rows.append(stage.row(arm.where, "DarkerBB", budget, stage.draw(run.at[budget]), VIA_SERVERS))
+    rows[-1] |= about
     return rows
 
 
-def similarity(stage: Stage, coordinates: Any, budget: int) -> dict[str, Any]:
-    """A point of a similarity curve."""
-    got = stage.embed(vectors(stage.draw(coordinates)))
-    return {"budget": budget, **dataclasses.asdict(Band.of(cosines(got, stage.enrolled[: len(got)])))}
-
-
-def long_scores(stage: Stage) -> list[dict[str, Any]]:
+def long_scores(stage: Stage, client: PlaintextClient, arm: Plaintext) -> list[Row]:
     """The paper's whole recipe on some victims."""
-    plan = stage.plan
-    count = min(plan.long_victims, len(stage.enrolled))
-    with plaintext_server(stage.enrolled, SCORE) as client:
-        run = darkerbb.attack(
-            client, stage.embed, stage.basis, np.arange(count), darkerbb.PAPER, seed=plan.seed, every=25,
-            checkpoint=stage.work / "paper.pt", progress=stage.tell("DarkerBB, the paper's recipe"), stop=stage.late,
-        )  # fmt: skip
     attack = "DarkerBB, the paper's recipe"
-    out = stage.row(PLAINTEXT, attack, run.queries, stage.draw(run.coordinates), VIA_SERVERS)
-    out["unfinished"] = run.queries if run.queries < darkerbb.PAPER.queries else 0
-    out["curve"] = [similarity(stage, run.at[mark], mark) for mark in sorted(run.at)]
-    return [out]
+    run, about = brightest(stage, client, arm.where, attack, darkerbb.PAPER, stage.plan.long_victims)
+    return [stage.row(arm.where, attack, run.queries, stage.draw(run.coordinates), VIA_SERVERS, **about)]
 
 
-def spots(stage: Stage) -> list[dict[str, Any]]:
-    """DarkerBB's forerunner, on the exact score."""
-    plan = stage.plan
-    count = min(plan.image_victims, len(stage.enrolled))
-    settings = blobs.Settings(queries=max(plan.budgets), marks=plan.budgets)
-    with plaintext_server(stage.enrolled, SCORE) as client:
-        found = blobs.attack(
-            client, stage.embed, stage.basis.mean, stage.basis.side, np.arange(count), settings,
-            seed=plan.seed, progress=stage.tell("spots, exact score"),
-        )  # fmt: skip
+def spots(stage: Stage, client: PlaintextClient, arm: Plaintext) -> list[Row]:
+    """DarkerBB's forerunner."""
+    plan, side = stage.plan, stage.basis.side
+    found = blobs.attack(
+        client, stage.embed, stage.basis.mean, side, np.arange(min(plan.image_victims, len(stage.enrolled))),
+        blobs.Settings(queries=max(plan.budgets), marks=plan.budgets), seed=plan.seed,
+        progress=stage.tell("spots, exact score"),
+    )  # fmt: skip
     return [
-        stage.row(PLAINTEXT, "random spots (Razzhigaev 2021)", b, pictures(image, stage.basis.side), VIA_SERVERS)
+        stage.row(arm.where, "random spots (Razzhigaev 2021)", b, pictures(image, side), VIA_SERVERS)
         for b, image in sorted(found.items())
     ]
 
@@ -253,36 +327,26 @@ def spots(stage: Stage) -> list[dict[str, Any]]:
 # --- decisions ---------------------------------------------------------------------------------------
 
 
-def naive(stage: Stage) -> list[dict[str, Any]]:
+def naive(stage: Stage, client: PlaintextClient, arm: Plaintext) -> list[Row]:
     """A bit in the place of the score, at the smallest budget: it stays 0 and nothing moves."""
-    plan = stage.plan
-    budget = min(plan.budgets)
-    count = min(plan.image_victims, len(stage.enrolled))
-    with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
-        run = darkerbb.attack(
-            BitAsScore(client), stage.embed, stage.basis, np.arange(count), darkerbb.fast(budget), seed=plan.seed,
-            every=25, checkpoint=stage.work / "naive.pt", progress=stage.tell("naive, a bit for a score"),
-            stop=stage.late,
-        )  # fmt: skip
-    moved = int((run.coordinates.abs().sum(1) > 0).sum())
-    made = stage.draw(run.coordinates)
-    out = stage.row(BITS, "DarkerBB with the bit as its score", run.queries, made, VIA_SERVERS, moved=moved)
-    out["unfinished"] = run.queries if run.queries < budget else 0
-    return [out]
+    attack, settings = "DarkerBB with the bit as its score", darkerbb.fast(min(stage.plan.budgets))
+    run, about = brightest(stage, BitAsScore(client), arm.where, attack, settings, stage.plan.image_victims)
+    made, moved = stage.draw(run.coordinates), int((run.coordinates.abs().sum(1) > 0).sum())
+    return [stage.row(arm.where, attack, run.queries, made, VIA_SERVERS, moved=moved, unfinished=about["unfinished"])]
 
 
 def photos_in_order(stage: Stage) -> NDArray[np.int64]:
     """The attacker's own photos in the order in which they are tried."""
-    return stage.rng.permutation(len(stage.cast.known.names))
+    return stage.rng.permutation(len(stage.known))
 
 
 def probes_of(stage: Stage, which: str) -> Floats:
     """What is tried until something is accepted, (n, D): photos, or the probes that are likeliest."""
-    photos: Floats = stage.cast.known.embeddings[photos_in_order(stage)]
+    photos: Floats = stage.known[photos_in_order(stage)]
     return photos if which == PHOTOS else stage.likely
 
 
-def first_accept(start: dictionary.Start, which: str, within: int) -> dict[str, Any]:
+def first_accept(start: dictionary.Start, which: str, within: int) -> Row:
     """Questions to the first accepted probe."""
     got = start.queries[start.found]
     return {
@@ -295,77 +359,67 @@ def first_accept(start: dictionary.Start, which: str, within: int) -> dict[str, 
     }
 
 
-def decisions(stage: Stage) -> list[dict[str, Any]]:
-    """The adaptive attack in embedding space on a server that returns decisions."""
-    rows, known = [], stage.cast.known.embeddings
-    with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
-        for which in (PHOTOS, LIKELY):
-            start = dictionary.search(client, probes_of(stage, which), max(stage.plan.budgets))
-            accept = first_accept(start, which, max(stage.plan.budgets))
-            found = belief.template(client, start, known, stage.threshold, stage.plan.budgets)
-            for budget in stage.plan.budgets:
-                template = found.at[budget]
-                made = stage.invert(template, f"decisions, {which}, {budget}")
-                rows.append(
-                    stage.row(BITS, BELIEVED.format(which), budget, made, VIA_SERVERS,
-                              templates=template, first_accept=accept)
-                )  # fmt: skip
-    return rows
+def template(
+    stage: Stage, oracle: Any, start: dictionary.Start, budgets: tuple[int, ...], counter: belief.Counter | None = None
+) -> belief.Template:
+    """What is believed after these questions. `counter`: of an oracle that counts, and forgets at a new window."""
+    renew = quiet if counter is None else oracle.forget
+    return belief.template(oracle, start, stage.known, stage.threshold, budgets, counter=counter, renew=renew)
 
 
-def decision_images(stage: Stage) -> list[dict[str, Any]]:
+def believed(
+    stage: Stage,
+    where: Where,
+    oracle: Callable[[], Any],
+    via: str,
+    budgets: tuple[int, ...],
+    dictionaries: tuple[str, ...] = (PHOTOS, LIKELY),
+    counter: belief.Counter | None = None,
+) -> tuple[list[Row], dictionary.Start]:
+    """The adaptive attack in embedding space, with an oracle for each dictionary; and how the last one began."""
+    rows = []
+    for which in dictionaries:
+        asked, within = oracle(), max(budgets)
+        start = dictionary.search(asked, probes_of(stage, which), within)
+        found, accept = template(stage, asked, start, budgets, counter), first_accept(start, which, within)
+        for budget, t in found.at.items():
+            made = stage.invert(t, f"{where}, {which}, {budget} decisions")
+            attack = f"{which}, a Gaussian belief, then inversion"
+            rows.append(stage.row(where, attack, budget, made, via, t, first_accept=accept))
+    return rows, start
+
+
+def decisions(stage: Stage, client: PlaintextClient, arm: Plaintext) -> list[Row]:
+    """The adaptive attack in embedding space."""
+    return believed(stage, arm.where, lambda: client, VIA_SERVERS, stage.plan.budgets)[0]
+
+
+def decision_images(stage: Stage, client: PlaintextClient, arm: Plaintext) -> list[Row]:
     """The adaptive attack in image space; it needs the network for every question."""
-    plan, known = stage.plan, stage.cast.known
-    order, within = photos_in_order(stage), max(plan.budgets)
-    with plaintext_server(stage.enrolled, DECISION, threshold=stage.threshold) as client:
-        start = dictionary.search(client, known.embeddings[order], within)
-        starts = vectors(known.crops[order[np.maximum(start.entry, 0)]])
-        found = boundary.image(
-            client, stage.embed, stage.basis, starts, start, plan.budgets, seed=plan.seed,
-            progress=stage.tell("decisions, image space"),
-        )  # fmt: skip
-    side = stage.basis.side
+    plan, order, side = stage.plan, photos_in_order(stage), stage.basis.side
+    start = dictionary.search(client, stage.known[order], max(plan.budgets))
+    starts = vectors(stage.cast.known.crops[order[np.maximum(start.entry, 0)]])
+    tell = stage.tell("decisions, image space")
+    found = boundary.image(client, stage.embed, stage.basis, starts, start, plan.budgets, seed=plan.seed, progress=tell)
+    accept = first_accept(start, PHOTOS, max(plan.budgets))
     return [
-        stage.row(BITS, "boundary estimates in image space", b, pictures(image, side), VIA_SERVERS,
-                  first_accept=first_accept(start, PHOTOS, within))
+        stage.row(arm.where, "boundary estimates in image space", b, pictures(image, side), VIA_SERVERS,
+                  first_accept=accept)
         for b, image in sorted(found.at.items())
     ]  # fmt: skip
 
 
-# --- the published comparison, and theft ---------------------------------------------------------------
-
-
-def published(stage: Stage) -> list[dict[str, Any]]:
-    """S2's view of SCMP, by its formula; `servers.published` shows that the real servers give the same."""
-    plan = stage.plan
-    oracle = leak.SimulatedLeak(stage.enrolled, stage.threshold, stage.rng)
-    found = leak.attack(
-        oracle, stage.cast.known.embeddings, stage.threshold, plan.budgets, stage.rng,
-        progress=stage.tell("published comparison"),
-    )  # fmt: skip
-    return [
-        stage.row(PUBLISHED_S2, "regression on what SCMP shows, then inversion", b,
-                  stage.invert(t, f"published comparison, {b}"), VIA_FORMULA, templates=t)
-        for b, t in found.items()
-    ]  # fmt: skip
-
-
-def stolen(stage: Stage) -> list[dict[str, Any]]:
-    """The plaintext database: templates as they are."""
-    made = stage.invert(stage.enrolled, "stolen templates")
-    return [stage.row(STOLEN, "inversion", 0, made, "read from the database", templates=stage.enrolled)]
-
-
-ARMS: dict[str, Callable[[Stage], list[dict[str, Any]]]] = {
+ARMS: dict[str, Callable[[Stage], list[Row]]] = {
     "baselines": baselines,
     "stolen": stolen,
     "published": published,
-    "decisions": decisions,
-    "exact": lambda stage: scores(stage, PLAINTEXT, "exact", SCORE),
-    "rounded-0.1": lambda stage: scores(stage, ROUND_1, "rounded-0.1", ROUNDED, 0.1),
-    "rounded-0.01": lambda stage: scores(stage, ROUND_01, "rounded-0.01", ROUNDED, 0.01),
-    "decision-images": decision_images,
-    "naive": naive,
-    "spots": spots,
+    "decisions": Plaintext(Where.BITS, DECISION, decisions),
+    "exact": Plaintext(Where.PLAINTEXT, SCORE, scores),
+    "rounded-0.1": Plaintext(Where.ROUND_1, ROUNDED, scores, 0.1),
+    "rounded-0.01": Plaintext(Where.ROUND_01, ROUNDED, scores, 0.01),
+    "decision-images": Plaintext(Where.BITS, DECISION, decision_images),
+    "naive": Plaintext(Where.BITS, DECISION, naive),
+    "spots": Plaintext(Where.PLAINTEXT, SCORE, spots),
 }
 """In the order in which they run; those that need little come first."""
+LONG = Plaintext(Where.PLAINTEXT, SCORE, long_scores)

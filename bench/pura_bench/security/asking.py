@@ -10,7 +10,8 @@ SAR-1, SAR-2: templates that match what is enrolled, and another photo of the pe
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,18 @@ import numpy as np
 from pura.attack import belief, dictionary
 from pura.attack.belief import Counter
 from pura.attack.metrics import Band, Rate, impostor_scores, threshold_at
-from pura.attack.oracle import Anybody, Bools, Floats, Index, PlaintextDecisions, cosines, count
+from pura.attack.oracle import Anybody, Bools, Floats, Index, PlaintextDecisions, cosines, count, quiet
 from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE, SFACE_CENTRED, SFACE_MIRRORED
 from pura_bench import results
 from pura_bench.security import photos
+from pura_bench.security.deployments import NEAR
 from pura_bench.security.judge import rate_json
 
 EMBEDDERS = (SFACE_MIRRORED, SFACE_CENTRED, SFACE)
 BUDGETS = (100, 500, 1500)
 AFTER = (1, 10, 20, 50, 100, 200, 300, 500, 1000)
-LOCKOUT, NEAR, WINDOWS = 20, 0.05, 5
+LOCKOUT, WINDOWS = 20, 5
 GALLERY, GALLERIES, CROWD = 500, 40, (100, 200, 500)
 FMR = 1e-3
 
@@ -65,9 +67,25 @@ class World:
     threshold: float
     probes: Floats
 
-    def start(self, oracle: Any, within: int) -> dictionary.Start:
-        """What is asked until somebody is let in."""
-        return dictionary.search(oracle, self.probes, within)
+    @property
+    def enrolled(self) -> Floats:
+        """The templates that are attacked, (V, D)."""
+        return self.cast.enrolled.embeddings
+
+    @property
+    def known(self) -> Floats:
+        """Templates of the attacker's people, (N, D)."""
+        return self.cast.known.embeddings
+
+    def attack(
+        self, oracle: Any, within: int, budgets: tuple[int, ...], counter: Counter | None = None
+    ) -> tuple[dictionary.Start, dict[int, Floats]]:
+        """Ask until somebody is let in, `within` so many questions, and then for a template: those of each budget.
+        `counter`: what the oracle counts; it is told of windows if there are several."""
+        start = dictionary.search(oracle, self.probes, within)
+        renew = oracle.renew if counter and counter.windows > 1 else quiet
+        found = belief.template(oracle, start, self.known, self.threshold, budgets, counter=counter, renew=renew)
+        return start, found.at
 
     def row(self, limit: str, budget: int, start: dictionary.Start, templates: Floats) -> dict[str, Any]:
         """One line of the table."""
@@ -101,32 +119,23 @@ def worlds(
 
 def limits(world: World) -> Iterator[dict[str, Any]]:
     """No limit, a budget, and a lockout, in one window and in several."""
-    enrolled, known, t, most = (
-        world.cast.enrolled.embeddings,
-        world.cast.known.embeddings,
-        world.threshold,
-        max(BUDGETS),
-    )
-    start = world.start(PlaintextDecisions(enrolled, t), most)
-    found = belief.template(PlaintextDecisions(enrolled, t), start, known, t, BUDGETS)
-    yield from (world.row("none", b, start, found.at[b]) for b in BUDGETS)
+    t, most = world.threshold, max(BUDGETS)
+    start, found = world.attack(PlaintextDecisions(world.enrolled, t), most, BUDGETS)
+    yield from (world.row("none", b, start, found[b]) for b in BUDGETS)
     for windows in (1, WINDOWS):
         counter = Counter(t - NEAR, LOCKOUT, windows=windows)
-        oracle = Counted(enrolled, t, counter)
-        start = world.start(oracle, most)
-        found = belief.template(oracle, start, known, t, (most,), counter=counter, renew=oracle.renew)
-        yield world.row(f"{LOCKOUT} near questions in a window, windows: {windows}", most, start, found.at[most])
+        start, found = world.attack(Counted(world.enrolled, t, counter), most, (most,), counter)
+        yield world.row(f"{LOCKOUT} near questions in a window, windows: {windows}", most, start, found[most])
 
 
 def curve(world: World) -> dict[str, Any]:
     """How near the template is, so many questions after the first one that was accepted."""
-    enrolled = world.cast.enrolled.embeddings
-    start = world.start(PlaintextDecisions(enrolled, world.threshold), max(BUDGETS))
+    oracle = PlaintextDecisions(world.enrolled, world.threshold)
+    start = dictionary.search(oracle, world.probes, max(BUDGETS))
     from_there = dataclasses.replace(start, queries=np.zeros_like(start.queries))
-    oracle = PlaintextDecisions(enrolled, world.threshold)
-    found = belief.template(oracle, from_there, world.cast.known.embeddings, world.threshold, AFTER)
+    found = belief.template(oracle, from_there, world.known, world.threshold, AFTER)
     opened = start.found
-    points = {b: dataclasses.asdict(Band.of(cosines(found.at[b], enrolled)[opened])) for b in AFTER}
+    points = {b: dataclasses.asdict(Band.of(cosines(found.at[b], world.enrolled)[opened])) for b in AFTER}
     return {"embedder": world.embedder, "victims": len(opened), "after": points}
 
 
@@ -144,8 +153,7 @@ def galleries(world: World, everyone: photos.Photos, seed: int) -> Floats:
 def crowd(world: World, everyone: photos.Photos, seed: int) -> list[dict[str, Any]]:
     """Everybody at once, asked by `identify`."""
     oracle = Anybody(galleries(world, everyone, seed), world.threshold)
-    start = world.start(oracle, max(CROWD))
-    found = belief.template(oracle, start, world.cast.known.embeddings, world.threshold, CROWD)
+    start, found = world.attack(oracle, max(CROWD), CROWD)
     got = start.queries[start.found].astype(np.float64)
     return [
         {
@@ -154,20 +162,27 @@ def crowd(world: World, everyone: photos.Photos, seed: int) -> list[dict[str, An
             "questions": b,
             "somebody_opened": rate_json(Rate.of((start.entry >= 0) & (start.queries <= b))),
             "first_acceptance": dataclasses.asdict(Band.of(got)),
-            "cosine": dataclasses.asdict(Band.of(cosines(found.at[b], oracle.enrolled))),
+            "cosine": dataclasses.asdict(Band.of(cosines(found[b], oracle.enrolled))),
         }
         for b in CROWD
     ]
 
 
+def options(victims: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """What commands about photos take: `folder`, `work`, `victims` (so many unless told), `seed`, `out`."""
+    path = functools.partial(click.Path, path_type=Path)
+    shared = (
+        click.option("--photos", "folder", required=True, type=path(exists=True, file_okay=False)),
+        click.option("--work", default=Path("security-work"), type=path(), help="Where embeddings are kept."),
+        click.option("--victims", default=victims, show_default=True, type=click.IntRange(2), help="At most."),
+        click.option("--seed", default=1, show_default=True),
+        click.option("--json", "out", required=True, type=path(dir_okay=False)),
+    )
+    return lambda command: functools.reduce(lambda inner, option: option(inner), reversed(shared), command)
+
+
 @click.command()
-@click.option("--photos", "folder", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--work", default=Path("security-work"), type=click.Path(path_type=Path), help="Where embeddings are kept."
-)
-@click.option("--victims", default=40, show_default=True, type=click.IntRange(2))
-@click.option("--seed", default=1, show_default=True)
-@click.option("--json", "out", required=True, type=click.Path(dir_okay=False, path_type=Path))
+@options(victims=40)
 def main(folder: Path, work: Path, victims: int, seed: int, out: Path) -> None:
     """Attack decisions under each limit, each embedder, and everybody at once; write the figures."""
     with results.watch_load() as load:

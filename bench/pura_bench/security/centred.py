@@ -8,7 +8,6 @@ into faces: it is about the same for everybody, and the attacker knows it from i
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -16,11 +15,9 @@ from pura.attack.metrics import impostor_scores, threshold_at
 from pura.attack.oracle import Floats, unit
 from pura.face import centre
 from pura.face.spec import SFACE_CENTRED
-from pura.ids import Engine
-from pura_bench.security.arms import LIKELY, PHOTOS, PREPARED_CENTRED, PREPARED_CENTRED_BUDGET, SMALL_BUDGET, Stage
-from pura_bench.security.lab import Lab
+from pura_bench.security.arms import LIKELY, SMALL_BUDGET, VIA_FORMULA, Row, Stage, Where, believed
 from pura_bench.security.photos import Photos
-from pura_bench.security.servers import everybody, through
+from pura_bench.security.servers import chosen, through
 
 FMR = 1e-3
 
@@ -36,7 +33,7 @@ def centred(stage: Stage, common: centre.Basis) -> Stage:
         stage.cast, known=of(stage.cast.known), enrolled=of(stage.cast.enrolled), mates=of(stage.cast.mates),
         strangers=(of(one), of(other)),
     )  # fmt: skip
-    shared = unit(stage.cast.known.embeddings).mean(0) @ common.T  # (k,): what everybody has of each direction
+    shared = unit(stage.known).mean(0) @ common.T  # (k,): what everybody has of each direction
 
     def restored(templates: Floats) -> Floats:
         found = unit(templates)
@@ -47,13 +44,14 @@ def centred(stage: Stage, common: centre.Basis) -> Stage:
     return dataclasses.replace(stage, cast=cast, threshold=threshold, restored=restored)
 
 
-def prepared_centred(stage: Stage, lab: Lab) -> list[dict[str, Any]]:
+def prepared_centred(stage: Stage) -> list[Row]:
     """Decisions on centred embeddings, attacked as those on plain ones are."""
-    there = centred(stage, centre.of(SFACE_CENTRED))
-    with Lab(there, lab.keys).deploy(Engine.PREPARED) as deployment:
-        rows, few = everybody(there, deployment, PREPARED_CENTRED, stage.plan.budgets, (PHOTOS, LIKELY))
-        limited, _ = everybody(there, deployment, PREPARED_CENTRED_BUDGET, (SMALL_BUDGET,))
-        return [*rows, *limited, through(there, deployment, few, PREPARED_CENTRED)]
+    there, budgets = centred(stage, centre.of(SFACE_CENTRED)), stage.plan.budgets
+    with there.deploy() as deployment:
+        clear = deployment.in_the_clear(there.enrolled)
+        rows, start = believed(there, Where.PREPARED_CENTRED, clear, VIA_FORMULA, budgets)
+        rows += believed(there, Where.PREPARED_CENTRED_BUDGET, clear, VIA_FORMULA, (SMALL_BUDGET,), (LIKELY,))[0]
+        return [*rows, through(there, deployment, chosen(there, start), Where.PREPARED_CENTRED)]
 
 
 ARMS = {"prepared-centred": prepared_centred}

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-import functools
 import json
 import shlex
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-DEFAULT_WORK = "security-work"
+from pura_bench import machine
+
+if TYPE_CHECKING:
+    from pura_bench.security.arms import Plan, Stage
+
+DEFAULT_WORK = Path("security-work")
+DEMO = {"victims": 8, "components": 128, "long_victims": 0, "server_questions": 120, "inversion_steps": 20}
+NOT_IN_THE_DEMO = ("spots", "rounded-0.01", "transcripts")
+"""A transcript of fewer than hundreds of questions shows nothing, not even where there is something to see."""
+OTHER_TABLES = {"servers": "servers", "transcripts": "transcript", "unlinkability": "unlinkability", "opens": "opens"}
+"""Tables without pictures: their names in the JSON file, and the key that only their rows have."""
 
 
 @click.command()
@@ -33,7 +43,7 @@ DEFAULT_WORK = "security-work"
 @click.option(
     "--work",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path(DEFAULT_WORK),
+    default=DEFAULT_WORK,
     show_default=True,
     help="Results so far are kept here: run again to go on.",
 )
@@ -63,11 +73,10 @@ DEFAULT_WORK = "security-work"
     show_default=True,
     help="Victims about whom a curious server's transcript is collected, all questions through the servers.",
 )
-@click.option("--bits", type=int, default=2048, show_default=True, help="The servers' key.")
+@click.option("--bits", "key_bits", type=int, default=2048, show_default=True, help="The servers' key.")
 @click.option("--minutes", type=float, help="Stop long arms after this time, and report what there is.")
 @click.option("--inversion-steps", type=click.IntRange(1), default=50, show_default=True)
 @click.option("--only", multiple=True, metavar="ARM", help="Run these arms only; the report shows all that are there.")
-@click.option("--skip", multiple=True, metavar="ARM", help="Leave these arms out.")
 @click.option("--threads", type=click.IntRange(1), help="Of the network. Default: one for each core.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--faces/--no-faces", default=True, show_default=True, help="Show faces in the report.")
@@ -76,105 +85,71 @@ def security(
     photos: Path | None,
     out: Path,
     work: Path,
-    victims: int,
     budgets: str,
-    components: int,
-    long_victims: int,
-    server_questions: int,
-    transcript_questions: int,
-    transcript_victims: int,
-    bits: int,
+    minutes: float | None,
     only: tuple[str, ...],
-    skip: tuple[str, ...],
     threads: int | None,
-    seed: int,
     faces: bool,
     demo: bool,
-    minutes: float | None,
-    inversion_steps: int,
+    **how_much: Any,
 ) -> None:
     """Replays attacks against plaintext and encrypted deployments, and reports what each one leaks.
 
     Plaintext servers, the product's own two servers and curious ones are started as processes on this machine. The
     faces in a report are those of the photos given: keep it as you keep the photos.
     """
-    from pura_bench.security.arms import Plan
-
-    if demo:
-        victims, budgets, components, long_victims = 8, "100,300", 128, 0
-        server_questions = 120
-        # a transcript of fewer than hundreds of questions shows nothing, not even where there is something to see
-        skip = (*skip, "spots", "rounded-0.01", "transcripts")
-    plan = Plan(
-        victims=victims, components=components, budgets=tuple(sorted(int(b) for b in budgets.split(","))),
-        image_victims=victims, long_victims=long_victims, server_questions=server_questions,
-        transcript_questions=transcript_questions, transcript_victims=transcript_victims, key_bits=bits, seed=seed,
-        inversion_steps=20 if demo else inversion_steps,
-    )  # fmt: skip
     try:
         import torch
     except ImportError as error:
         raise click.ClickException("the attacks need torch: pip install 'pura-match[attack]'") from error
-    if threads is not None:
-        torch.set_num_threads(threads)
-    run(plan, photos, out, work, only, skip, threads, faces, minutes)
-
-
-def run(
-    plan: Any,
-    photos: Path | None,
-    out: Path,
-    work: Path,
-    only: tuple[str, ...],
-    skip: tuple[str, ...],
-    threads: int | None,
-    faces: bool,
-    minutes: float | None,
-) -> None:
-    """Prepare, run the arms that are not done, write the report."""
     from rich.console import Console
 
-    from pura_bench.security import arms, centred, lab, servers, theft
+    from pura_bench.security import arms, centred, servers, theft
 
+    if threads is not None:
+        torch.set_num_threads(threads)
+    todo = arms.ARMS | theft.ARMS | servers.ARMS | centred.ARMS
+    if demo:
+        budgets, how_much = "100,300", how_much | DEMO
+    plan = arms.Plan(
+        budgets=tuple(sorted(int(b) for b in budgets.split(","))), image_victims=how_much["victims"], **how_much
+    )
+    if plan.long_victims:
+        todo["long"] = arms.LONG
+    if unknown := set(only) - set(todo) - {"none"}:
+        raise click.UsageError(f"there is no arm {', '.join(sorted(unknown))}; there are {', '.join(todo)}")
     console = Console()
     work.mkdir(parents=True, exist_ok=True)
     stage = prepare(plan, photos, work, threads, console)
     if minutes is not None:
         ends = time.monotonic() + 60 * minutes
         stage.late = lambda: time.monotonic() > ends
-    ours = lab.Lab(stage)
-    todo: dict[str, Callable[[], list[dict[str, Any]]]] = {}
-    for name, attack in arms.ARMS.items():
-        todo[name] = functools.partial(attack, stage)
-    for name, through in (theft.ARMS | servers.ARMS | centred.ARMS).items():
-        todo[name] = functools.partial(through, stage, ours)
-    if plan.long_victims:
-        todo["long"] = functools.partial(arms.long_scores, stage)
-    unknown = set(only + skip) - set(todo) - {"none"}
-    if unknown:
-        raise click.UsageError(f"there is no arm {', '.join(sorted(unknown))}; there are {', '.join(todo)}")
+    skipped = NOT_IN_THE_DEMO if demo else ()
     for name, arm in todo.items():
-        if stage.has(name) or name in skip or (only and name not in only):
+        if stage.has(name) or name in skipped or (only and name not in only):
             continue
         began = time.monotonic()
-        passes, seconds = stage.embed.images, stage.embed.seconds
-        rows = arm()
-        took = time.monotonic() - began
-        done, inside = stage.embed.images - passes, stage.embed.seconds - seconds
-        if done > 1000:
-            rows[0]["throughput"] = {
-                "network_passes": done,
-                "passes_a_second": round(done / took, 1),
-                "share_in_network": round(inside / took, 3),
-            }
-        stage.keep(name, rows)
-        console.print(f"[green]done[/] {name}  [dim]{took:.0f} s[/]")
-    data = collect(stage, list(todo))
-    write(data, out, work, stage, faces)
+        stage.keep(name, measured(stage, arm))
+        console.print(f"[green]done[/] {name}  [dim]{time.monotonic() - began:.0f} s[/]")
+    write(collect(stage, list(todo)), out, work, stage, faces)
     console.print(f"report: {out}; numbers: {out.with_suffix('.json')}")
 
 
-def prepare(plan: Any, photos: Path | None, work: Path, threads: int | None, console: Any) -> Any:
+def measured(stage: Stage, arm: Callable[[Stage], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """An arm's rows; where it is the network that takes time, with how fast it was."""
+    began, passes, seconds = time.monotonic(), stage.embed.images, stage.embed.seconds
+    rows = arm(stage)
+    took, done = time.monotonic() - began, stage.embed.images - passes
+    if done > 1000:
+        rows[0]["throughput"] = {
+            "network_passes": done,
+            "passes_a_second": round(done / took, 1),
+            "share_in_network": round((stage.embed.seconds - seconds) / took, 3),
+        }
+    return rows
+
+
+def prepare(plan: Plan, photos: Path | None, work: Path, threads: int | None, console: Any) -> Stage:
     """Photos, victims, eigenfaces, networks, thresholds."""
     import numpy as np
 
@@ -225,11 +200,8 @@ def teller(console: Any, name: str) -> Callable[[int, int], None]:
     return tell
 
 
-def collect(stage: Any, names: list[str]) -> dict[str, Any]:
+def collect(stage: Stage, names: list[str]) -> dict[str, Any]:
     """All results that are there, and what they were made with."""
-    import dataclasses
-
-    from pura_bench import machine
     from pura_bench.security import report
 
     rows = [row for name in names for row in stage.kept(name)]
@@ -252,10 +224,7 @@ def collect(stage: Any, names: list[str]) -> dict[str, Any]:
         "unfinished": [name for name in names if not stage.has(name)],
         "arms": sorted((r for r in rows if "verdicts" in r), key=report.place),
         "templates": sorted((r for r in rows if "template_cosine" in r and "deployment" in r), key=report.place),
-        "servers": [r for r in rows if "servers" in r],
-        "transcripts": [r for r in rows if "transcript" in r],
-        "unlinkability": [r for r in rows if "unlinkability" in r],
-        "opens": [r for r in rows if "opens" in r],
+        **{name: [r for r in rows if mark in r] for name, mark in OTHER_TABLES.items()},
     }
 
 
@@ -265,7 +234,7 @@ def command() -> str:
     return " ".join(["pura bench security", *(shlex.quote(Path(w).name if "/" in w else w) for w in words)])
 
 
-def write(data: dict[str, Any], out: Path, work: Path, stage: Any, faces: bool) -> None:
+def write(data: dict[str, Any], out: Path, work: Path, stage: Stage, faces: bool) -> None:
     """The report and its JSON."""
     from pura_bench.security import report
 

@@ -31,9 +31,9 @@ from pura.ids import Engine
 from pura.params import Params
 from pura_bench import loopback, results
 from pura_bench.security import deviating, forged
-from pura_bench.security.asking import World, galleries, worlds
+from pura_bench.security.asking import World, galleries, options, worlds
 from pura_bench.security.defended import ONE_PERSON, SEARCHES
-from pura_bench.security.deployments import PlainDecisions
+from pura_bench.security.deployments import READY_S, PlainDecisions, ready
 from pura_bench.security.judge import rate_json
 from pura_bench.speed.deployment import key_folder
 from pura_client import processes
@@ -133,14 +133,14 @@ class Shared:
     def of(cls, folder: Path, work: Path, collection: Collection, params: Params, victims: int, seed: int) -> Shared:
         """From photos; what is asked first at both thresholds."""
         world, everyone = next(worlds(folder, work, victims, seed, first=False))
-        known, t = world.cast.known.embeddings, collection.threshold or 0.0
+        known, t = world.known, collection.threshold or 0.0
         drawn = galleries(world, everyone, seed)
         people = np.unique(drawn.reshape(-1, drawn.shape[-1]), axis=0)
         strangers = people[(people @ known.T).max(1) < ONE_PERSON]  # who is on the attacker's photos is opened at once
         world = dataclasses.replace(world, threshold=t, probes=belief.openings(known, t, max(params.tries)))
         most = max(granted(k, hours, Budget(), RATE) for k in CREDENTIALS for hours in HORIZONS.values())
         asked = probes(known, collection.identify_threshold or t, most, seed)
-        enrolled = world.cast.enrolled.embeddings
+        enrolled = world.enrolled
         everybody = Named.of(asked, np.concatenate([enrolled, strangers]), params, params.tau_identify)
         return cls(world, params, most, *everybody.parted(len(enrolled)))
 
@@ -156,16 +156,14 @@ class Shared:
 
     def verify(self, asked: int, tries: int, limit: str) -> dict[str, Any]:
         """Every victim is asked about as often as budgets and tries let."""
-        enrolled, p, world = self.world.cast.enrolled.embeddings, self.params, self.world
+        enrolled, p, world = self.world.enrolled, self.params, self.world
         about = asked // len(enrolled)
         within = min(about, tries)
         first = Named.of([world.probes], enrolled, p, p.tau_verify)
         oracle = PlainDecisions(enrolled, dataclasses.replace(p, tries=(tries,) * 3))
         start = dictionary.search(oracle, world.probes, within, np.flatnonzero(first.within(within)))
         counter, total = Counter(world.threshold + DEEP, tries, near=False), min(about, ABOUT_ONE)
-        found = belief.template(
-            oracle, start, world.cast.known.embeddings, world.threshold, (total,), counter=counter
-        )  # fmt: skip
+        found = belief.template(oracle, start, world.known, world.threshold, (total,), counter=counter)
         binds = limit if about < tries else "tries of the entry"
         return self._row("verify", start, found.at[total], binds) | {"about_each": about, "of_a_crowd": None}
 
@@ -179,8 +177,8 @@ class Shared:
         start = dictionary.Start(named.probe, np.where(named.within(asked), whose, dictionary.NOT_FOUND), READ - left)
         t = 1 - p.tau_identify / (2 * p.scale**2)
         policy = dataclasses.replace(p, tau_verify=p.tau_identify, tries=(0, 0, 0))
-        oracle = PlainDecisions(self.world.cast.enrolled.embeddings, policy)
-        found = belief.template(oracle, start, self.world.cast.known.embeddings, t, (READ,))
+        oracle = PlainDecisions(self.world.enrolled, policy)
+        found = belief.template(oracle, start, self.world.known, t, (READ,))
         return self._row("identify", start, found.at[READ], limit) | {
             "about_each": asked, "of_a_crowd": rate_json(Rate.of(self.crowd.within(asked)))
         }  # fmt: skip
@@ -199,12 +197,12 @@ def counted_together(folder: Path, keys: Path, collection: Collection, tries: in
     """On two real servers: a day's tries of an entry, shared out over two credentials of one group."""
     made = deviating.people(tries + 1, collection.dimension, seed)
     files = loopback.lay(folder, keys, collection)
-    stranger, day = deviating.ready(made[-1]), (collection.tries or (0,))[0]
+    stranger, day = ready(made[-1]), (collection.tries or (0,))[0]
     before, after = [], []
     other = files[2].parent.with_name(CAMERA) / files[2].name
-    with processes.two_servers(*files, timeout_s=deviating.READY_S), connect(files[2]) as desk, connect(other) as door:
+    with processes.two_servers(*files, timeout_s=READY_S), connect(files[2]) as desk, connect(other) as door:
         for i, vector in enumerate(made[:-1]):
-            own, label = deviating.ready(vector), f"victim {i}"
+            own, label = ready(vector), f"victim {i}"
             desk.enroll(embedding=own, label=label)
             for asked in range(day):
                 if asked == day - 1:
@@ -219,13 +217,9 @@ def counted_together(folder: Path, keys: Path, collection: Collection, tries: in
 
 
 @click.command()
-@click.option("--photos", "folder", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--work", default=Path("security-work"), type=click.Path(path_type=Path), help="Where embeddings are.")
-@click.option("--victims", default=400, show_default=True, type=click.IntRange(2), help="At most.")
+@options(victims=400)
 @click.option("--tries", default=10, show_default=True, type=click.IntRange(1), help="Of each attack and lie.")
 @click.option("--bits", default=2048, show_default=True, help="The servers' key.")
-@click.option("--seed", default=1, show_default=True)
-@click.option("--json", "out", required=True, type=click.Path(dir_okay=False, path_type=Path))
 def main(folder: Path, work: Path, victims: int, tries: int, bits: int, seed: int, out: Path) -> None:
     """Run each arm with its control; write the figures."""
     with results.watch_load() as load, tempfile.TemporaryDirectory() as scratch:

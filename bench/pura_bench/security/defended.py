@@ -29,7 +29,7 @@ from pura.attack.oracle import Floats, PlaintextDecisions, cosines, unit
 from pura.ids import Engine
 from pura_bench import results
 from pura_bench.security import photos
-from pura_bench.security.asking import EMBEDDERS, Counted, World, galleries, worlds
+from pura_bench.security.asking import EMBEDDERS, Counted, World, galleries, options, worlds
 from pura_bench.security.deployments import ServerDecisions, deployed
 from pura_bench.security.judge import rate_json
 from pura_server.cli_collection import DEEP
@@ -45,18 +45,17 @@ ASKED = 150
 """Questions about each victim that is attacked through servers."""
 
 
-def year_of_verify(world: World, t: float) -> list[dict[str, Any]]:
+def year_of_verify(world: World) -> list[dict[str, Any]]:
     """Without and with counters, by as many questions that count."""
-    enrolled, known = world.cast.enrolled.embeddings, world.cast.known.embeddings
+    enrolled, t = world.enrolled, world.threshold
     counter = Counter(t + DEEP, TOTAL, near=False)
     rows = []
     for name, oracle, limit, most in (
         (f"no counters, {NONE} questions", PlaintextDecisions(enrolled, t), None, NONE),
         (f"tries {TRIES}", Counted(enrolled, t, counter), counter, FREE),
     ):
-        start = dictionary.search(oracle, world.probes, min(most, len(world.probes)))
-        found = belief.template(oracle, start, known, t, (most,), counter=limit)
-        rows.append(world.row(name, most, start, found.at[most]))
+        start, found = world.attack(oracle, most, (most,), limit)
+        rows.append(world.row(name, most, start, found[most]))
     start = dictionary.search(PlaintextDecisions(enrolled, t), world.probes, TOTAL * max(RESETS))
     for resets in RESETS:
         let_in = (start.entry >= 0) & (start.queries <= TOTAL * resets)
@@ -72,7 +71,7 @@ def searches(world: World, everyone: photos.Photos, t: float, seed: int) -> dict
 
     Without those who are on the attacker's photos under another name: such a photo opens them at any threshold.
     """
-    known, drawn = world.cast.known.embeddings, galleries(world, everyone, seed)
+    known, drawn = world.known, galleries(world, everyone, seed)
     people = np.unique(drawn.reshape(-1, drawn.shape[-1]), axis=0)
     probes = belief.openings(known, t, SEARCHES)
     strangers = [one[(one @ known.T).max(1) < ONE_PERSON] for one in (people, *drawn)]
@@ -135,49 +134,40 @@ def _year(scores: Floats, t: float) -> tuple[int, int, int, bool]:
     return refused, locked, scores.size, total >= TOTAL
 
 
-def through_servers(world: World, t: float, victims: int) -> dict[str, Any]:
+def through_servers(world: World, victims: int) -> dict[str, Any]:
     """The attack on those who let in soonest, by two real servers, a year's tries in one day; every answer is compared
     with plain integers."""
-    start = dictionary.search(PlaintextDecisions(world.cast.enrolled.embeddings, t), world.probes, TOTAL)
-    few = world.cast.enrolled.embeddings[start.found[np.argsort(start.queries[start.found])][:victims]]
+    t = world.threshold
+    start = dictionary.search(PlaintextDecisions(world.enrolled, t), world.probes, TOTAL)
+    few = world.enrolled[start.found[np.argsort(start.queries[start.found])][:victims]]
     with tempfile.TemporaryDirectory() as folder, deployed(
         Path(folder) / "deployed", few, engine=Engine.PREPARED, threshold=t, tries=(TOTAL,) * 3
     ) as deployment:  # fmt: skip
         oracle = ServerDecisions(deployment, few)
-        start = dictionary.search(oracle, world.probes, TOTAL)
-        counter = Counter(t + DEEP, TOTAL, near=False)
-        found = belief.template(oracle, start, world.cast.known.embeddings, t, (ASKED,), counter=counter)
+        _, found = world.attack(oracle, TOTAL, (ASKED,), Counter(t + DEEP, TOTAL, near=False))
     return {
         "embedder": world.embedder, "threshold": t, "victims": len(few), "questions": int(oracle.queries.sum()),
         "compared": oracle.compared, "differed": oracle.differed,
-        "cosine": [round(float(c), 4) for c in cosines(found.at[ASKED], few)],
+        "cosine": [round(float(c), 4) for c in cosines(found[ASKED], few)],
     }  # fmt: skip
 
 
 @click.command()
-@click.option("--photos", "folder", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option(
-    "--work", default=Path("security-work"), type=click.Path(path_type=Path), help="Where embeddings are kept."
-)
-@click.option("--victims", default=400, show_default=True, type=click.IntRange(2), help="At most.")
+@options(victims=400)
 @click.option("--servers", default=2, show_default=True, help="Victims that are attacked through two servers.")
-@click.option("--seed", default=1, show_default=True)
-@click.option("--json", "out", required=True, type=click.Path(dir_okay=False, path_type=Path))
 def main(folder: Path, work: Path, victims: int, servers: int, seed: int, out: Path) -> None:
     """Attack the defaults for a year, search for anybody, and let those come who are meant; write the figures."""
     with results.watch_load() as load:
         rows, named, meant, real = [], [], [], []
         for world, everyone in worlds(folder, work, victims, seed, first=False):
             t = THRESHOLDS[world.embedder]
-            here = dataclasses.replace(
-                world, threshold=t, probes=belief.openings(world.cast.known.embeddings, t, TOTAL * max(RESETS))
-            )
-            rows += year_of_verify(here, t)
+            here = dataclasses.replace(world, threshold=t, probes=belief.openings(world.known, t, TOTAL * max(RESETS)))
+            rows += year_of_verify(here)
             meant += [visitors(world.embedder, everyone, t, n, seed) for n in (1, 3)]
             if world.embedder == EMBEDDERS[0].name:
                 named += [searches(here, everyone, round(t + more, 4), seed) for more in HIGHER]
             if servers and world.embedder == EMBEDDERS[0].name:
-                real.append(through_servers(here, t, servers))
+                real.append(through_servers(here, servers))
             click.echo(f"{world.embedder}: done")
     results.write(out, results.body("defended", seed, rows, load, identify=named, meant=meant, through_servers=real))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -33,6 +33,11 @@ NEAR = 0.05
 """How much below the threshold a question still counts as near an entry."""
 
 
+def ready(vector: Floats) -> Ready:
+    """As a client takes it."""
+    return Ready(np.asarray(vector, np.float32))
+
+
 @dataclasses.dataclass
 class Deployment:
     """A running one. `notes`: what a curious server writes, by its name."""
@@ -45,11 +50,11 @@ class Deployment:
 
     def question(self, victim: int, probe: Floats) -> bool:
         """Is this the victim? Through the client's library and both servers."""
-        return self.client.verify(Ready(np.asarray(probe, np.float32)), self.labels[victim]).match
+        return self.client.verify(ready(probe), self.labels[victim]).match
 
-    def plaintext(self, enrolled: Floats) -> PlainDecisions:
-        """What the servers must answer: the integer computation on quantised vectors."""
-        return PlainDecisions(enrolled, self.params)
+    def in_the_clear(self, enrolled: Floats) -> Callable[[], PlainDecisions]:
+        """Makes what the servers must answer, to whom nobody was asked about yet."""
+        return lambda: PlainDecisions(enrolled, self.params)
 
 
 class PlainDecisions:
@@ -65,8 +70,7 @@ class PlainDecisions:
     def decide(self, victims: Index, probes: Floats) -> Bools:
         """See `DecisionOracle`."""
         count(self.queries, victims)
-        out = [self._one(int(v), probe) for v, probe in zip(victims, probes, strict=True)]
-        return np.array(out, bool)
+        return np.array([self._one(int(v), probe) for v, probe in zip(victims, probes, strict=True)], bool)
 
     def forget(self, window: int = 0, windows: int = 1) -> None:
         """Begin a new window: nothing was asked near any entry."""
@@ -86,10 +90,9 @@ class ServerDecisions:
     decision, and `differed`: how many were not the same. Stops at `BudgetSpent`, which counts as no answer."""
 
     def __init__(self, deployment: Deployment, enrolled: Floats) -> None:
-        self._deployment, self._plain = deployment, deployment.plaintext(enrolled)
+        self._deployment, self._plain = deployment, PlainDecisions(enrolled, deployment.params)
         self.queries = np.zeros(len(enrolled), np.int64)
-        self.compared = self.differed = 0
-        self.refused = 0
+        self.compared = self.differed = self.refused = 0
 
     def decide(self, victims: Index, probes: Floats) -> Bools:
         """See `DecisionOracle`."""
@@ -139,19 +142,17 @@ def deployed(
     engine: Engine,
     threshold: float,
     keys: KeySet | None = None,
-    bits: int = 2048,
     budget: int | None = None,
     lockout: int = 0,
     tries: tuple[int, int, int] | None = None,
-    dimension: int = 128,
     curious: Sequence[str] = (),
 ) -> Iterator[Deployment]:
-    """Make, start, enrol; stopped at the end. `budget`: how many questions the client may ask (None: no limit worth
-    the name). `lockout`: how many questions near one entry are answered (0: no limit); `tries`: how many
-    doubtful ones that name it. `curious`: s1, s2 or both."""
+    """Make, start, enrol; stopped at the end. `keys`: of a ceremony of its own unless given. `budget`: how many
+    questions the client may ask (None: no limit worth the name). `lockout`: how many questions near one entry are
+    answered (0: no limit); `tries`: how many doubtful ones that name it. `curious`: s1, s2 or both."""
     folder.mkdir(parents=True)
     if keys is None:
-        loopback.new_keys(folder, engine, bits)
+        loopback.new_keys(folder, engine, 2048)
     else:
         write_keys(keys, folder / "keys")
     settings: dict[str, Any] = {"allow_leaky": engine is Engine.PUBLISHED}
@@ -159,7 +160,7 @@ def deployed(
         settings |= {"lockout_limit": lockout, "lockout_threshold": round(threshold - NEAR, 3)}
     if tries is not None:
         settings |= {"tries": tries, "deep_threshold": round(threshold + DEEP, 3)}
-    collection = Collection(engine=engine, threshold=threshold, dimension=dimension, **settings)
+    collection = Collection(engine=engine, threshold=threshold, dimension=enrolled.shape[1], **settings)
     asks = {} if budget is None else {"questions": budget, "per_hour": 0.0}
     s1, s2, client = loopback.lay(folder, folder / "keys", collection, loopback.PLENTY.model_copy(update=asks))
     notes = {name: folder / f"{name}.notes" for name in curious}
@@ -167,10 +168,7 @@ def deployed(
         path.touch()
     labels = [f"victim {i:02d}" for i in range(len(enrolled))]
     with _commands(notes), processes.two_servers(s1, s2, client, timeout_s=READY_S), connect(client) as session:
-        outcomes = session.enroll_many(
-            [(Ready(np.asarray(e, np.float32)), x) for e, x in zip(enrolled, labels, strict=True)]
-        )
-        for outcome in outcomes:
+        for outcome in session.enroll_many([(ready(e), x) for e, x in zip(enrolled, labels, strict=True)]):
             if outcome.error is not None:
                 raise outcome.error
         params = load(s1).collection.params(load_public(folder / "keys" / PUBLIC_NAME))
@@ -183,14 +181,10 @@ def _commands(notes: dict[str, Path]) -> Iterator[None]:
     original = processes.server_command
 
     def command(*args: str) -> list[str]:
-        config = Path(args[1]) if len(args) == 2 and args[0] == "--config" else None
-        name = config.stem if config else ""
-        if name not in notes or not re.fullmatch("s[12]", name):
+        name = Path(args[1]).stem if len(args) == 2 and args[0] == "--config" else ""
+        if name not in notes:
             return original(*args)
         return [sys.executable, "-m", "pura_bench.security.curious", *args, "--notes", str(notes[name])]
 
-    processes.server_command = command
-    try:
+    with patch.object(processes, "server_command", command):
         yield
-    finally:
-        processes.server_command = original

@@ -13,7 +13,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,16 +23,15 @@ import numpy as np
 
 from pura.attack.metrics import Rate
 from pura.attack.oracle import Floats, unit
-from pura.crypto.rng import SystemRng
 from pura.errors import PuraError
 from pura.ids import Handle, Party
-from pura.params import tau_from_cosine
 from pura.protocols.prepared import keys as right_keys
 from pura.protocols.prepared import match
 from pura.wire._pb import pura_pb2 as pb
 from pura_bench import loopback
-from pura_bench.inprocess import Pair, directions
-from pura_bench.security.judge import rate_json
+from pura_bench.inprocess import Pair, acquainted, directions
+from pura_bench.security.deployments import READY_S, ready
+from pura_bench.security.judge import Row, attempts, rate_json
 from pura_bench.security.lies import EVE, LIES, S1, Lie, Scene, asked
 from pura_client import processes
 from pura_client.config import ClientConfig, load
@@ -42,7 +40,6 @@ from pura_client.templates import Ready
 from pura_server.config import Collection
 
 DOOR, BACK, INSIDE = "two real servers", "two real servers, put back", "both servers in one process"
-READY_S = 180.0
 Told = tuple[bool, str, bool]
 """Whether the client believed it; the code of what it noticed; whether the same call is right with nobody lying."""
 
@@ -52,12 +49,7 @@ def people(count: int, dimension: int, seed: int) -> Floats:
     return unit(np.random.default_rng(seed).standard_normal((count, dimension)))
 
 
-def ready(vector: Floats) -> Ready:
-    """As a client takes it."""
-    return Ready(np.asarray(vector, np.float32))
-
-
-def at_the_door(folder: Path, keys: Path, collection: Collection, tries: int, seed: int) -> Iterator[dict[str, Any]]:
+def at_the_door(folder: Path, keys: Path, collection: Collection, tries: int, seed: int) -> Iterator[Row]:
     """Every lie, so often, each about another victim; then both servers go back to before Eve was enrolled."""
     made = people(tries + 2, collection.dimension, seed)
     vectors = {f"victim {i}": ready(one) for i, one in enumerate(made[:tries])}
@@ -127,18 +119,11 @@ def _noticed(call: Callable[[], bool]) -> tuple[bool, str]:
         return False, error.code
 
 
-def _row(attacker: str, deployment: str, attack: str, got: Sequence[Told]) -> dict[str, Any]:
+def _row(attacker: str, deployment: str, attack: str, got: Sequence[Told]) -> Row:
     codes = collections.Counter(code for _, code, _ in got if code)
-    return {
-        "arm": "a server that deviates",
-        "attacker": attacker,
-        "deployment": deployment,
-        "attack": attack,
-        "tries": len(got),
-        "succeeded": rate_json(Rate.of([believed for believed, _, _ in got])),
-        "told": "; ".join(f"{code} ({count})" for code, count in codes.items()),
-        "control": rate_json(Rate.of([right for _, _, right in got])),
-    }
+    told = "; ".join(f"{code} ({count})" for code, count in codes.items())
+    believed, right = [one for one, _, _ in got], rate_json(Rate.of([one for _, _, one in got]))
+    return attempts("a server that deviates", attacker, deployment, attack, believed, told, right)
 
 
 # --- in the protocol ----------------------------------------------------------------------------------
@@ -212,7 +197,7 @@ class Turned:
     def _but(self, handle: Handle, one: int, others: int) -> Callable[[Any], Any]:
         return lambda there: np.where(there == np.uint64(handle), one, others)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
+    def rows(self) -> Iterator[Row]:
         """Either server, without a guess of who asks."""
         scale2 = self.pair.params.scale**2
         nobody, chosen = self._but(self.eve, scale2, scale2), self._but(self.eve, -2 * scale2, 0)
@@ -235,13 +220,7 @@ class Turned:
                 yield _row(f"{party.name}, deviating, and a client", INSIDE, name, got)
 
 
-def inside(keys: Path, tries: int, dimension: int, scale: int, whole: int = 2) -> Iterator[dict[str, Any]]:
+def inside(keys: Path, tries: int, dimension: int, scale: int, whole: int = 2) -> Iterator[Row]:
     """One of both servers deviates in the protocol, and sends what it should in form."""
-    how = {"dimension": dimension, "scale": scale, "tau": tau_from_cosine(0.37, scale), "packs": 0, "light_packs": 0}
-    with tempfile.TemporaryDirectory() as folder:
-        pair = Pair(Path(folder), keys, SystemRng(), **how)
-        try:
-            pair.connect()
-            yield from Turned(pair, tries, min(tries, whole)).rows()
-        finally:
-            pair.close()
+    with acquainted(keys, dimension, scale) as pair:
+        yield from Turned(pair, tries, min(tries, whole)).rows()

@@ -17,7 +17,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,20 +24,18 @@ from unittest.mock import patch
 
 import numpy as np
 
-from pura.attack.metrics import Rate
 from pura.crypto import proof, threshold
 from pura.crypto.paillier import PublicKey
 from pura.crypto.proof import Sealed
-from pura.crypto.rng import Rng, SystemRng
+from pura.crypto.rng import Rng
 from pura.errors import BadProof, InvalidTemplate, PuraError
 from pura.ids import ContextDigest
-from pura.params import tau_from_cosine
 from pura.protocols.prepared import template
 from pura.protocols.prepared.client import SealedSession
 from pura.protocols.prepared.sizes import Sizes
 from pura.protocols.prepared.template import Mask, digits_of
-from pura_bench.inprocess import Pair, directions, opened_unchecked
-from pura_bench.security.judge import rate_json
+from pura_bench.inprocess import Pair, acquainted, directions, opened_unchecked
+from pura_bench.security.judge import Row, attempts
 from pura_server.claims import Proven
 
 SECRETS = 6
@@ -102,12 +99,13 @@ def read_row(pair: Pair) -> Loot:
     y = directions(pair.params, 1)[0]
     (c,) = enrolled(pair, y)
     loot = Loot(y[:COORDINATES].tolist(), [])
+    digit_bits = Sizes.of(pair.params).digit_bits
     guesses = sorted((g for g in range(-pair.params.scale, pair.params.scale + 1) if g), key=abs)
     for j in range(COORDINATES):
         found: int | None = 0
         for at in range(0, len(guesses), AT_ONCE):
             some = guesses[at : at + AT_ONCE]
-            moved = [pair.pk.add_plain(pair.pk.rerandomise(c, pair.rng), coordinate(pair, j, -2 * g)) for g in some]
+            moved = [pair.pk.add_plain(pair.pk.rerandomise(c, pair.rng), -2 * g << j * digit_bits) for g in some]
             outcomes = pair.run(pair.s1.enroll([pair.entry_of(Sealed((m,), (5,), (7,))) for m in moved]))
             loot.told += outcomes
             learned = [_learned(one) for one in outcomes]
@@ -158,11 +156,6 @@ def enrolled(pair: Pair, y: Any) -> list[Any]:
 def shifted(pair: Pair, own: Sealed, foreign: Any) -> Sealed:
     """One's own template plus what one does not know; with what one knows of it, which makes no proof."""
     return dataclasses.replace(own, ciphertexts=(pair.pk.add(own.ciphertexts[0], foreign),))
-
-
-def coordinate(pair: Pair, j: int, by: int) -> int:
-    """What moves coordinate j of a template."""
-    return by << (j * Sizes.of(pair.params).digit_bits)
 
 
 def question(pair: Pair, sealed: Sealed) -> Any:
@@ -269,37 +262,29 @@ ATTACKS = (
 )
 
 
-def rows(keys: Path, tries: int, dimension: int, scale: int) -> Iterator[dict[str, Any]]:
+def rows(keys: Path, tries: int, dimension: int, scale: int) -> Iterator[Row]:
     """Every attack on its control, and on the product with both servers looking and with either one in league."""
-    how = {"dimension": dimension, "scale": scale, "tau": tau_from_cosine(0.37, scale), "packs": 0, "light_packs": 0}
     for attack in ATTACKS:
-        builds = dict.fromkeys((attack.control, NO_PROOFS))
         control = None
-        for build, looking in [*((each, "nobody looks") for each in builds), *((PRODUCT, each) for each in LOOKING)]:
-            got = [_once(attack, build, looking, keys, how) for _ in range(tries)]
-            rate = rate_json(Rate.of([one.read == one.secret for one in got]))
-            control = control or rate
-            yield {
-                "arm": "chosen ciphertexts",
-                "attacker": attack.who,
-                "deployment": build if build != PRODUCT else f"{PRODUCT}, {looking}",
-                "attack": attack.name,
-                "tries": tries,
-                "succeeded": rate,
-                "told": told(outcome for one in got for outcome in one.told),
-                "control": control if build == PRODUCT else None,
-            }
-
-
-def _once(attack: Attack, build: str, looking: str, keys: Path, how: dict[str, Any]) -> Loot:
-    with tempfile.TemporaryDirectory() as folder, BUILDS[build]():
-        pair = Pair(Path(folder), keys, SystemRng(), **how)
-        try:
-            pair.connect()
-            LOOKING.get(looking, both)(pair)
-            return attack.read(pair)
-        finally:
-            pair.close()
+        builds = [(build, "nobody looks") for build in dict.fromkeys((attack.control, NO_PROOFS))]
+        for build, looking in [*builds, *((PRODUCT, each) for each in LOOKING)]:
+            got = []
+            for _ in range(tries):
+                with BUILDS[build](), acquainted(keys, dimension, scale) as pair:
+                    LOOKING.get(looking, both)(pair)
+                    got.append(attack.read(pair))
+            where = f"{PRODUCT}, {looking}" if build == PRODUCT else build
+            row = attempts(
+                "chosen ciphertexts",
+                attack.who,
+                where,
+                attack.name,
+                [one.read == one.secret for one in got],
+                told(outcome for one in got for outcome in one.told),
+                control if build == PRODUCT else None,
+            )
+            control = control or row["succeeded"]
+            yield row
 
 
 def told(outcomes: Any) -> str:

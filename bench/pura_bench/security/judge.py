@@ -21,6 +21,7 @@ from pura.attack.oracle import Floats, cosines, unit
 from pura.face.pipeline import FacePipeline
 from pura_bench.security.photos import Cast, Crops, Photos
 
+Row = dict[str, Any]
 FMRS = (1e-2, 1e-3)
 CRITIC_PHOTOS = 400
 CRITIC_SIDE = 150
@@ -107,7 +108,7 @@ class Verdict:
     sar2: dict[float, Rate]
     accuracy: float
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Row:
         """For the report's JSON."""
         return {
             "network": self.network,
@@ -118,9 +119,26 @@ class Verdict:
         }
 
 
-def rate_json(rate: Rate) -> dict[str, Any]:
+def rate_json(rate: Rate) -> Row:
     """k, n and the interval."""
     return {"k": rate.k, "n": rate.n, "low": round(rate.low, 4), "high": round(rate.high, 4)}
+
+
+def attempts(
+    arm: str, attacker: str, deployment: str, attack: str, succeeded: Sequence[bool], told: str, control: Row | None
+) -> Row:
+    """A line about an attack that was tried so often: how often it worked, what the client was told meanwhile, and how
+    often the control did."""
+    return {
+        "arm": arm,
+        "attacker": attacker,
+        "deployment": deployment,
+        "attack": attack,
+        "tries": len(succeeded),
+        "succeeded": rate_json(Rate.of(succeeded)),
+        "told": told,
+        "control": control,
+    }
 
 
 class Judge:
@@ -147,15 +165,14 @@ class Judge:
             return out
         return cosines(a, b)
 
-    def verdict(self, pictures: Crops, rows: Sequence[int] | None = None) -> Verdict:
-        """Of one reconstruction for each victim, or for the victims named."""
-        at = np.arange(len(self._enrolled)) if rows is None else np.asarray(rows)
-        got = self.network(pictures)
-        first, second = self._scores(got, self._enrolled[at]), self._scores(got, self._mates[at])
+    def verdict(self, pictures: Crops) -> Verdict:
+        """Of one reconstruction for each victim, or for each of the first ones."""
+        got, count = self.network(pictures), len(pictures)
+        first, second = self._scores(got, self._enrolled[:count]), self._scores(got, self._mates[:count])
         return Verdict(
             self.network.name,
             Band.of(first),
             {fmr: Rate.of(first >= t) for fmr, t in self.thresholds.items()},
             {fmr: Rate.of(second >= t) for fmr, t in self.thresholds.items()},
-            verification_accuracy(second, self._strangers[: max(2, len(at))])[0],
+            verification_accuracy(second, self._strangers[: max(2, count)])[0],
         )

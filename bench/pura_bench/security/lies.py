@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -85,6 +86,8 @@ class Scene:
         return connect(self.config.model_copy(update={"state": None}), interceptors=[self.s1])
 
 
+Change = Callable[[Scene, Any, Reply], Reply]
+"""What S1 says in place of a reply, to a request."""
 Outcome = Callable[[Scene], bool]
 """Makes the call, and says whether the client believed it. Raises what the client noticed."""
 
@@ -111,33 +114,44 @@ def _right(scene: Scene) -> bool:
 # --- answers ------------------------------------------------------------------------------------------
 
 
-def _answers(change: Callable[[Scene, pb.IdentifyRequest, pb.AnswerReply], pb.AnswerReply], says: Outcome) -> Outcome:
-    """Identify with a changed answer."""
+def _changes(call: str, change: Change, says: Outcome) -> Outcome:
+    """A call whose reply is changed."""
 
     def tell(scene: Scene) -> bool:
-        scene.s1.lies["Identify"] = lambda request, reply: change(scene, request, reply)
+        scene.s1.lies[call] = partial(change, scene)
         return says(scene)
 
     return tell
 
 
-def _flipped(data: bytes) -> bytes:
-    at = secrets.randbelow(8 * len(data))
-    return (int.from_bytes(data, "big") ^ 1 << at).to_bytes(len(data), "big")
+def _first_again() -> Callable[[Any, Reply], Reply]:
+    """Whatever is asked, what was said first."""
+    kept: list[Reply] = []
+
+    def reply_of(_: Any, reply: Reply) -> Reply:
+        kept.append(reply)
+        return kept[0]
+
+    return reply_of
+
+
+def _xor(data: bytes, by: int) -> bytes:
+    return (int.from_bytes(data, "big") ^ by).to_bytes(len(data), "big")
+
+
+def _flips(field: str) -> Change:
+    """One bit of it, at random."""
+
+    def change(_: Scene, __: Any, reply: pb.AnswerReply) -> pb.AnswerReply:
+        data = getattr(reply, field)
+        setattr(reply, field, _xor(data, 1 << secrets.randbelow(8 * len(data))))
+        return reply
+
+    return change
 
 
 def _shifted(reply: pb.AnswerReply, by: int) -> pb.AnswerReply:
-    reply.share = (int.from_bytes(reply.share, "big") ^ by).to_bytes(len(reply.share), "big")
-    return reply
-
-
-def _flips_own(_: Scene, __: Any, reply: pb.AnswerReply) -> pb.AnswerReply:
-    reply.share = _flipped(reply.share)
-    return reply
-
-
-def _flips_sealed(_: Scene, __: Any, reply: pb.AnswerReply) -> pb.AnswerReply:
-    reply.sealed = _flipped(reply.sealed)
+    reply.share = _xor(reply.share, by)
     return reply
 
 
@@ -147,24 +161,16 @@ def _own_key(scene: Scene, request: pb.IdentifyRequest, reply: pb.AnswerReply) -
     scope = Scope.of(pk, scene.client.params)
     context = scope.question(q.request_id, None, q.claim.epoch, q.seal_key, q.claim.client)
     theirs = secrets.token_bytes(len(reply.share))
-    own = int.from_bytes(theirs, "big") ^ scene.handles[EVE]
     text = Signer(SigningKey.new(SystemRng()), pk.key_id).answer_text(
         question_hash(context, q.ciphertexts, q.claim.proof), theirs, scene.old[0].generation
     )
-    return pb.AnswerReply(
-        share=own.to_bytes(len(theirs), "big"), sealed=seal(q.seal_key, text, q.request_id, SystemRng())
-    )
+    own = _xor(theirs, scene.handles[EVE])
+    return pb.AnswerReply(share=own, sealed=seal(q.seal_key, text, q.request_id, SystemRng()))
 
 
 def _replays(scene: Scene) -> bool:
     """What S2 said to the question before this one, which was about Eve."""
-    kept: list[pb.AnswerReply] = []
-
-    def answer(_: Any, reply: pb.AnswerReply) -> pb.AnswerReply:
-        kept.append(reply)
-        return kept[0]
-
-    scene.s1.lies["Identify"] = answer
+    scene.s1.lies["Identify"] = _first_again()
     asked(scene.client, scene.vectors[EVE])
     return asked(scene.client, scene.shown) == EVE
 
@@ -203,16 +209,6 @@ def _refused_as_said(scene: Scene) -> bool:
 # --- rosters and outcomes -----------------------------------------------------------------------------
 
 
-def _rosters(change: Callable[[Scene, list[pb.RosterPage]], list[pb.RosterPage]], says: Outcome) -> Outcome:
-    """What a client is shown that asks for the roster; nothing rides on an answer."""
-
-    def tell(scene: Scene) -> bool:
-        scene.s1.lies["Roster"] = lambda _, pages: change(scene, pages)
-        return says(scene)
-
-    return tell
-
-
 def _whole(pages: Sequence[pb.RosterPage]) -> pb.RosterPage:
     out = pb.RosterPage()
     for page in pages:
@@ -220,7 +216,7 @@ def _whole(pages: Sequence[pb.RosterPage]) -> pb.RosterPage:
     return out
 
 
-def _swaps(scene: Scene, pages: list[pb.RosterPage]) -> list[pb.RosterPage]:
+def _swaps(scene: Scene, _: Any, pages: list[pb.RosterPage]) -> list[pb.RosterPage]:
     page = _whole(pages)
     one, other = (next(e for e in page.entries if e.handle == scene.handles[x]) for x in (scene.victim, EVE))
     one.label, other.label = other.label, one.label
@@ -228,7 +224,7 @@ def _swaps(scene: Scene, pages: list[pb.RosterPage]) -> list[pb.RosterPage]:
     return [page]
 
 
-def _drops(scene: Scene, pages: list[pb.RosterPage]) -> list[pb.RosterPage]:
+def _drops(scene: Scene, _: Any, pages: list[pb.RosterPage]) -> list[pb.RosterPage]:
     page = _whole(pages)
     kept = [entry for entry in page.entries if entry.handle != scene.handles[scene.victim]]
     del page.entries[:]
@@ -236,24 +232,18 @@ def _drops(scene: Scene, pages: list[pb.RosterPage]) -> list[pb.RosterPage]:
     return [page]
 
 
-def _old(scene: Scene, _: list[pb.RosterPage]) -> list[pb.RosterPage]:
+def _old(scene: Scene, *_: Any) -> list[pb.RosterPage]:
     return scene.old
 
 
-def _new_is_told(wanted: Callable[[Scene, Client], bool]) -> Outcome:
+def _to_another(wanted: Callable[[Client, Scene], bool]) -> Outcome:
+    """What a client makes of it that has seen nothing yet."""
+
     def says(scene: Scene) -> bool:
         with scene.new_client() as client:
-            return wanted(scene, client)
+            return wanted(client, scene)
 
     return says
-
-
-def _without_eve(_: Scene, client: Client) -> bool:
-    return EVE not in client.list()
-
-
-def _no_answer_but(scene: Scene, client: Client) -> bool:
-    return asked(client, scene.vectors[EVE]) != EVE
 
 
 def _enrols_nobody(scene: Scene) -> bool:
@@ -272,16 +262,9 @@ def _enrols_nobody(scene: Scene) -> bool:
 
 def _erases_nobody(scene: Scene) -> bool:
     """S1 does not ask S2, and says what S2 signed of another erasure."""
-    kept: list[pb.ForgetReply] = []
-
-    def outcome(_: Any, reply: pb.ForgetReply) -> pb.ForgetReply:
-        kept.append(reply)
-        return kept[0]
-
-    scene.s1.lies["Forget"] = outcome
+    scene.s1.lies["Forget"] = _first_again()
     for _ in range(2):
-        handle = scene.client.enroll(embedding=scene.stranger, label="guest")
-        scene.client.forget_entries([handle])
+        _enrolled_and_erased(scene)
     return True
 
 
@@ -290,31 +273,31 @@ def _enrolled_and_erased(scene: Scene) -> bool:
     return scene.client.forget_entries([handle]) == 1
 
 
-def _list_is_whole(scene: Scene) -> bool:
-    with scene.new_client() as client:
-        return set(client.list()) == set(scene.vectors) and asked(client, scene.vectors[EVE]) == EVE
+def _is_whole(client: Client, scene: Scene) -> bool:
+    return set(client.list()) == set(scene.vectors) and asked(client, scene.vectors[EVE]) == EVE
 
 
+_identify, _roster, _whole_roster = partial(_changes, "Identify"), partial(_changes, "Roster"), _to_another(_is_whole)
 LIES = (
-    Lie("flips a bit of its share", _answers(_flips_own, lambda s: not _right(s)), _right),
-    Lie("flips a bit of S2's sealed share", _answers(_flips_sealed, lambda s: not _right(s)), _right),
-    Lie("answers under its own key", _answers(_own_key, lambda s: asked(s.client, s.shown) == EVE), _right),
+    Lie("flips a bit of its share", _identify(_flips("share"), lambda s: not _right(s)), _right),
+    Lie("flips a bit of S2's sealed share", _identify(_flips("sealed"), lambda s: not _right(s)), _right),
+    Lie("answers under its own key", _identify(_own_key, lambda s: asked(s.client, s.shown) == EVE), _right),
     Lie("replays S2's answer to an older question", _replays, _right),
     Lie("shifts its share, on a wrong guess of who asks",
-        _answers(_guessed, lambda s: asked(s.client, s.stranger) is not None), _right),
+        _identify(_guessed, lambda s: asked(s.client, s.stranger) is not None), _right),
     Lie("shifts its share, on a right guess of who asks",
-        _answers(_guessed, lambda s: asked(s.client, s.shown) == EVE), _right),
+        _identify(_guessed, lambda s: asked(s.client, s.shown) == EVE), _right),
     Lie("shifts its share, says that what it may name was erased",
-        _answers(_says_erased, lambda s: asked(s.client, s.shown) is None), _right),
-    Lie("refuses, as for a budget that is spent", _answers(_refuses, _refused_as_said), _right),
-    Lie("swaps the labels of two entries", _rosters(_swaps, _new_is_told(lambda _, c: bool(c.list()))), _list_is_whole),
-    Lie("drops an entry of the roster", _rosters(_drops, _new_is_told(lambda _, c: bool(c.list()))), _list_is_whole),
-    Lie("shows an old roster, to a client that knows a later one", _rosters(_old, lambda s: EVE not in s.client.list()),
-        _list_is_whole),
+        _identify(_says_erased, lambda s: asked(s.client, s.shown) is None), _right),
+    Lie("refuses, as for a budget that is spent", _identify(_refuses, _refused_as_said), _right),
+    Lie("swaps the labels of two entries", _roster(_swaps, _to_another(lambda c, _: bool(c.list()))), _whole_roster),
+    Lie("drops an entry of the roster", _roster(_drops, _to_another(lambda c, _: bool(c.list()))), _whole_roster),
+    Lie("shows an old roster, to a client that knows a later one",
+        _roster(_old, lambda s: EVE not in s.client.list()), _whole_roster),
     Lie("shows an old roster, to a client that asks who this is",
-        _rosters(_old, _new_is_told(_no_answer_but)), _list_is_whole),
+        _roster(_old, _to_another(lambda c, s: asked(c, s.vectors[EVE]) != EVE)), _whole_roster),
     Lie("shows an old roster, to a client that only lists, and has seen nothing",
-        _rosters(_old, _new_is_told(_without_eve)), _list_is_whole),
+        _roster(_old, _to_another(lambda c, _: EVE not in c.list())), _whole_roster),
     Lie("says that it enrolled another entry", _enrols_nobody, _enrolled_and_erased),
     Lie("says what S2 signed of another erasure", _erases_nobody, _enrolled_and_erased),
 )  # fmt: skip

@@ -23,6 +23,7 @@ from pura.face import align, images
 from pura.face.detect import Face
 from pura.face.photos import orl_faces
 from pura.face.pipeline import FacePipeline
+from pura_bench.accuracy.datasets import read_pairs
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".bmp", ".webp")
 TRAIN, TEST = "pairsDevTrain.txt", "pairsDevTest.txt"
@@ -86,8 +87,7 @@ def load(folder: Path | None, faces: FacePipeline, cache: Path, progress: Progre
             names.append(name)
         progress(i + 1, len(listed))
     stack = np.stack(crops)
-    embedded = [faces.embed_aligned(stack[i : i + BATCH]) for i in range(0, len(stack), BATCH)]
-    out = Photos(stack, unit(np.concatenate(embedded)), tuple(names))
+    out = Photos(stack, _embedded(faces, stack), tuple(names))
     cache.mkdir(parents=True, exist_ok=True)
     np.savez(file, crops=out.crops, embeddings=out.embeddings, names=np.array(out.names))
     return out
@@ -98,10 +98,12 @@ def embedded_by(photos: Photos, faces: FacePipeline, cache: Path) -> Photos:
     names = "\n".join([faces.spec.name, str(faces.spec), *photos.names])
     file = cache / f"embeddings-{hashlib.sha256(names.encode()).hexdigest()[:16]}.npy"
     if not file.exists():
-        crops = photos.crops
-        found = [faces.embed_aligned(crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)]
-        np.save(file, unit(np.concatenate(found)))
+        np.save(file, _embedded(faces, photos.crops))
     return dataclasses.replace(photos, embeddings=np.load(file))
+
+
+def _embedded(faces: FacePipeline, crops: Crops) -> Floats:
+    return unit(np.concatenate([faces.embed_aligned(crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)]))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path | NDArray[Any]]]:
@@ -128,11 +130,16 @@ def deal(photos: Photos, folder: Path | None, victims: int, seed: int) -> Cast:
     """The attacker's photos and the victims. Raises `BadConfig` when there are too few people with two photos."""
     where = {name: i for i, name in enumerate(photos.names)}
     if folder is not None and (folder / TRAIN).is_file() and (folder / TEST).is_file():
-        attackers = {person for pair in _pairs(folder / TRAIN) for person, _ in pair}
-        pairs = [[where.get(_lfw(*one), -1) for one in pair] for pair in _pairs(folder / TEST)]
-        same = [pair[0][0] == pair[1][0] for pair in _pairs(folder / TEST)]
-        genuine = _first_of_each([p for p, s in zip(pairs, same, strict=True) if s and -1 not in p], photos)
-        strangers = [p for p, s in zip(pairs, same, strict=True) if not s and -1 not in p]
+        attackers = {person for one, other, _ in read_pairs(folder / TRAIN)[0] for person, _ in (one, other)}
+        of_one: dict[str, list[int]] = {}
+        strangers = []
+        for one, other, same in read_pairs(folder / TEST)[0]:
+            pair = [where[name] for person, i in (one, other) if (name := f"{person}/{person}_{i:04d}.jpg") in where]
+            if len(pair) == 2 and same:
+                of_one.setdefault(one[0], pair)
+            elif len(pair) == 2:
+                strangers.append(pair)
+        genuine = list(of_one.values())
         source = "Labeled Faces in the Wild, development half: attacker has DevTrain's people, victims are DevTest's"
     else:
         order = np.random.default_rng(seed).permutation(sorted(set(photos.people))).tolist()
@@ -156,25 +163,3 @@ def deal(photos: Photos, folder: Path | None, victims: int, seed: int) -> Cast:
         raise BadConfig("a victim is among the attacker's people")
     pairs_of = photos.of([a for a, _ in strangers]), photos.of([b for _, b in strangers])
     return Cast(known, enrolled, mates, pairs_of, source)
-
-
-def _pairs(file: Path) -> list[list[tuple[str, int]]]:
-    """LFW's format: a count, then "name i j" for one person and "name i other j" for two."""
-    out = []
-    for line in file.read_text("utf-8").splitlines()[1:]:
-        part = line.split("\t")
-        out.append([(part[0], int(part[1])), (part[0], int(part[2])) if len(part) == 3 else (part[2], int(part[3]))])
-    return out
-
-
-def _lfw(person: str, number: int) -> str:
-    return f"{person}/{person}_{number:04d}.jpg"
-
-
-def _first_of_each(pairs: list[list[int]], photos: Photos) -> list[list[int]]:
-    people, seen, out = photos.people, set(), []
-    for pair in pairs:
-        if people[pair[0]] not in seen:
-            seen.add(people[pair[0]])
-            out.append(pair)
-    return out

@@ -106,11 +106,8 @@ def plaintext_server(
                    "--step", repr(float(step)), "--threshold", repr(float(threshold))]  # fmt: skip
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         try:
-            client = PlaintextClient(f"127.0.0.1:{_port_of(process)}", len(gallery))
-            try:
+            with contextlib.closing(PlaintextClient(f"127.0.0.1:{_port_of(process)}", len(gallery))) as client:
                 yield client
-            finally:
-                client.close()
         finally:
             process.terminate()
             process.wait()

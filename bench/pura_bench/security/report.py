@@ -12,18 +12,11 @@ import numpy as np
 from pura_bench.report.attacks import worth
 from pura_bench.report.plots import draw, draw_side_by_side
 from pura_bench.report.render import render
-from pura_bench.security import arms
+from pura_bench.security.arms import Where
 from pura_bench.security.photos import Cast
 
 FACES = 6
-ORDER = (
-    arms.NOTHING, arms.STOLEN, arms.PLAINTEXT, arms.ROUND_01, arms.ROUND_1, arms.BITS, arms.PUBLISHED_S2,
-    arms.SPLIT_PUBLISHED, arms.PREPARED, arms.PREPARED_CENTRED, arms.PREPARED_BUDGET, arms.PREPARED_CENTRED_BUDGET,
-    arms.PREPARED_LOCKOUT,
-    arms.PREPARED_LOCKOUT_FIVE, arms.PREPARED_S1, arms.PREPARED_S2, arms.FOLDERS, arms.DISK_S1,
-    arms.DISK_S2, arms.SPLIT_S1,
-    arms.SPLIT_S2,
-)  # fmt: skip
+ORDER = list(Where)
 Picture = tuple[str, str, str]
 
 
@@ -43,7 +36,7 @@ def place(row: dict[str, Any]) -> tuple[int, str, int]:
 def _faces(rows: Sequence[dict[str, Any]], work: Path, cast: Cast) -> list[Picture]:
     """Victims, and what is made of them where they are enrolled: of each deployment by the attack that does best."""
     shown = [("enrolled", cast.enrolled.crops), ("another photo of them", cast.mates.crops)]
-    for deployment in dict.fromkeys(r["deployment"] for r in rows if r["deployment"] != arms.NOTHING):
+    for deployment in dict.fromkeys(r["deployment"] for r in rows if r["deployment"] != Where.NOTHING):
         row = max((r for r in rows if r["deployment"] == deployment), key=worth)
         name = "\n".join(textwrap.wrap(f"{deployment}: {row['attack']}, {row['budget']:,} questions", 46))
         shown.append((name, np.load(work / row["pictures"])))
