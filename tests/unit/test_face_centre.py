@@ -220,7 +220,7 @@ def test_files_that_name_a_centre(tmp_path: Path) -> None:
 
 def test_the_benchmark_takes_a_built_in_embedder_by_name() -> None:
     assert models("sface-centred") == (SFACE_CENTRED, DetectorSpec())
-    assert models(None) == models("sface") == (SFACE, DetectorSpec())
+    assert models("sface") == (SFACE, DetectorSpec())
 
 
 # --- covering probes ----------------------------------------------------------------------------

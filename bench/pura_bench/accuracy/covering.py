@@ -19,11 +19,12 @@ from pura.face import centre
 from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE, SFACE_CENTRED
 from pura_bench.accuracy import datasets, metrics
+from pura_bench.accuracy.centres import means, with_centre
 from pura_bench.accuracy.embeddings import Embedded, Vectors
-from pura_bench.accuracy.evaluate import Scorer, all_pairs
+from pura_bench.accuracy.evaluate import genuine_and_impostor
 from pura_bench.accuracy.metrics import Rate
-from pura_bench.accuracy.templates import with_centre
-from pura_bench.accuracy.topic import Photos, Table, topic
+from pura_bench.accuracy.report import Table
+from pura_bench.accuracy.topic import Photos, topic
 
 QUESTIONS = (1, 10, 100, 300)
 FMRS = (1e-3, 1e-4)
@@ -37,19 +38,7 @@ def taken(asked: Vectors, victims: Vectors, threshold: float) -> list[Rate]:
 
 def one_each(embedded: Embedded) -> Vectors:
     """The first photo of every person."""
-    found = np.flatnonzero(embedded.found)
-    people = embedded.data.people
-    if people is None:
-        raise datasets.BadDataSet("the data set must say who is on its photos")
-    _, first = np.unique(people[found], return_index=True)
-    return embedded.vectors[found[first]]
-
-
-def scores(embedded: Embedded) -> tuple[Vectors, Vectors]:
-    """(genuine, impostor) of all pairs of photos."""
-    if embedded.data.people is None:
-        raise datasets.BadDataSet("the data set must say who is on its photos")
-    return all_pairs(embedded.vectors, embedded.data.people, Scorer())
+    return embedded.vectors[[places[0] for places in embedded.photos_of_people() if len(places)]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,8 +54,8 @@ class Row:
 
 def against(attacker: Embedded, victims: Embedded, seed: int) -> Iterator[Row]:
     """A row for each false match rate."""
-    genuine, impostor = scores(victims)[0], scores(attacker)[1]
     known, enrolled = one_each(attacker), one_each(victims)
+    genuine, impostor = genuine_and_impostor(victims)[0], genuine_and_impostor(attacker)[1]
     photos = np.random.default_rng(seed).permutation(attacker.vectors[attacker.found])
     for fmr in FMRS:
         at = metrics.threshold_for(impostor, fmr)
@@ -81,14 +70,13 @@ def covering(photos: Photos, seed: int) -> list[Table]:
     --embedder is not used.
     """
     plain = FacePipeline(SFACE)
-    if photos.training is None:
-        raise datasets.BadDataSet("this needs a data set with a half to fit on: lfw1:FOLDER")
-    attacker, victims, others = (
-        photos.embed(each, plain) for each in (photos.training, photos.reported, datasets.orl())
-    )
-    bases = {"nothing": centre.of(SFACE), "both means": centre.of(SFACE_CENTRED)}
-    for name, each in (("the attacker's own mean", attacker), ("another population's: ORL's", others)):
-        bases[name] = centre.basis([centre.mean_of(each.vectors[each.found], "")])
+    attacker, victims = photos.halves(plain)
+    bases = {
+        "nothing": centre.of(SFACE),
+        "both means": centre.of(SFACE_CENTRED),
+        "the attacker's own mean": means(attacker),
+        "another population's: ORL's": means(photos.embed(datasets.orl(), plain)),
+    }
     rows: list[dict[str, Any]] = []
     for name, basis in bases.items():
         for row in against(with_centre(attacker, basis), with_centre(victims, basis), seed):

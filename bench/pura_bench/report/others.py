@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pura_bench.accuracy.report import Table
 from pura_bench.report.security import median, percent
 
 Row = dict[str, Any]
@@ -12,8 +13,6 @@ Rows = list[list[str]]
 
 def topic_parts(content: Row) -> list[tuple[str, Rows]]:
     """(title, table with its heads first) of each table of a topic of accuracy."""
-    from pura_bench.accuracy.topic import Table
-
     return [(each["title"], Table(each["title"], each["rows"]).as_text()) for each in content["tables"]]
 
 
