@@ -106,9 +106,7 @@ def occlusion(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[An
     x, y, w, h = face.box
     side = np.sqrt(share / 100 * w * h)
     left, top = x + draw.uniform(0, max(0.0, w - side)), y + draw.uniform(0, max(0.0, h - side))
-    out = image.copy()
-    out[max(0, int(top)) : max(0, int(top + side)), max(0, int(left)) : max(0, int(left + side))] = 128
-    return out
+    return _covered(image, left, top, left + side, top + side)
 
 
 def mask(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[Any]:
@@ -116,8 +114,12 @@ def mask(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[Any]:
     x, y, w, h = face.box
     eyes, mouth = face.landmarks[:2, 1].mean(), face.landmarks[3:, 1].mean()
     top = mouth - share / 100 * (mouth - eyes)
+    return _covered(image, x, top, x + w, y + h)
+
+
+def _covered(image: Pixels, left: float, top: float, right: float, bottom: float) -> Pixels:
     out = image.copy()
-    out[max(0, int(top)) : max(0, int(y + h)), max(0, int(x)) : max(0, int(x + w))] = 128
+    out[max(0, int(top)) : max(0, int(bottom)), max(0, int(left)) : max(0, int(right))] = 128
     return out
 
 
