@@ -25,13 +25,12 @@ def fit(
     at = metrics.threshold_for(impostor, fmr)
     # a threshold that people can read; rounded away from matching
     at = float(np.ceil(at * 1e4) / 1e4)
-    false, missed = metrics.matches(impostor, at), metrics.non_matches(genuine, at)
+    false, missed, method = metrics.matches(impostor, at), metrics.non_matches(genuine, at), "Wilson"
     who = embedded.data.people
-    intervals, method = (false.interval, missed.interval), "Wilson"
     by_group: tuple[MeasuredGroup, ...] = ()
     if who is not None:
         errors = people.Errors.of(embedded.vectors, who, similarities, at, seed)
-        intervals, method = (errors.fmr().interval, errors.fnmr().interval), people.METHOD
+        false, missed, method = errors.fmr(), errors.fnmr(), people.METHOD
         if labels is not None:
             by_group = groups.measured(errors, groups.of_people(embedded, labels))
     return Policy(
@@ -48,11 +47,11 @@ def fit(
             impostor_pairs=false.n,
             false_matches=false.k,
             fmr=false.value,
-            fmr_interval=intervals[0],
+            fmr_interval=false.interval,
             fmr_interval_method=method,
             genuine_pairs=missed.n,
             fnmr=missed.value,
-            fnmr_interval=intervals[1],
+            fnmr_interval=missed.interval,
             fnmr_interval_method=method,
             group=by_group,
         ),

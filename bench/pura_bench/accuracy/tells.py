@@ -50,9 +50,9 @@ from pura_bench.accuracy.report import Row, Table
 from pura_bench.accuracy.topic import Photos, topic
 
 ADDED = (
-    (Attribute("glasses", "% of the distance of the eyes", attributes.glasses, (8,)), 8),
-    (Attribute("blur", "% of the face's width", attributes.blur, (2,)), 2),
-    (Attribute("darkness", "factor", attributes.brightness, (0.4,)), 0.4),
+    Attribute("glasses", "% of the distance of the eyes", attributes.glasses, (8,)),
+    Attribute("blur", "% of the face's width", attributes.blur, (2,)),
+    Attribute("darkness", "factor", attributes.brightness, (0.4,)),
 )
 COMPONENTS, GAIN = 300, 3.0
 QUESTIONS = (200, 1_000)
@@ -102,14 +102,15 @@ def make(given: Given, size: int, seed: int, faces: FacePipeline, advance: Calla
     for place in chosen:
         draw = np.random.default_rng([seed, zlib.crc32(half.data.name.encode()), int(place)])
         added = draw.random(len(ADDED)) < 0.5
-        crop = altered_crop(half.data, place, itertools.compress(ADDED, added), draw, faces)
+        changes = [(attribute, attribute.levels[0]) for attribute in itertools.compress(ADDED, added)]
+        crop = altered_crop(half.data, place, changes, draw, faces)
         if crop is not None:
             crops.append(crop)
             kept.append(place)
             coins.append(added)
         advance(1)
     labels = {name: mask[kept] for name, mask in given.labels.items()}
-    labels |= {attribute.name: np.array(coins)[:, i] for i, (attribute, _) in enumerate(ADDED)}
+    labels |= {attribute.name: np.array(coins)[:, i] for i, attribute in enumerate(ADDED)}
     rest = np.flatnonzero(half.found & ~np.isin(half.who, half.who[kept]))
     return Made(crops, labels, rest)
 
