@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from pura.attack.oracle import unit
 from pura.crypto.encoding import distance2, quantise
 from pura.errors import BadConfig
 from pura.ids import KeyId
@@ -15,7 +16,7 @@ from pura.params import Params, tau_from_cosine
 from pura.policy import Policy, read
 from pura_bench.accuracy import evaluate, metrics
 from pura_bench.accuracy.datasets import DataSet, ten_folds
-from pura_bench.accuracy.embeddings import Embedded, normalised
+from pura_bench.accuracy.embeddings import Embedded
 from pura_bench.accuracy.fit import fit
 from pura_bench.accuracy.metrics import Rate, Search
 from pura_bench.accuracy.people import Errors
@@ -112,7 +113,7 @@ def made(people: int = 12, each: int = 4, dimension: int = 32, spread: float = 0
     one, two = np.triu_indices(len(who), 1)
     same = who[one] == who[two]
     data = DataSet("made", tuple(b"x" for _ in who), who, np.stack([one, two], 1), same, ten_folds(same))
-    return Embedded(data, normalised(vectors))
+    return Embedded(data, unit(vectors))
 
 
 @pytest.mark.parametrize("scale", [16, 100, 1024])
@@ -131,9 +132,9 @@ def test_quantised_scores_are_the_product_s_own(scale: int) -> None:
 def test_all_pairs_are_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "_BLOCK", 7)
     embedded = made()
-    score = evaluate.Scorer()
+    score = evaluate.similarities
     genuine, impostor = evaluate.all_pairs(embedded.vectors, embedded.data.people, score)
-    every = score.of_pairs(embedded.vectors, embedded.data.pairs)
+    every = evaluate.of_pairs(score, embedded.vectors, embedded.data.pairs)
     assert np.allclose(np.sort(genuine), np.sort(every[embedded.data.same]))
     assert np.allclose(np.sort(impostor), np.sort(every[~embedded.data.same]))
 
@@ -161,7 +162,7 @@ def test_a_policy_is_fitted_written_and_read(tmp_path: Path) -> None:
     embedded = made()
     spec = SFACE.model_copy(update={"dimension": 32})
     policy = fit(embedded, spec, 0.01, 512, seed=1)
-    _, impostor = evaluate.impostors_and_genuine(embedded)
+    _, impostor = evaluate.genuine_and_impostor(embedded)
     assert policy.measured.false_matches == metrics.matches(impostor, policy.threshold).k <= 0.01 * len(impostor)
     assert metrics.matches(impostor, policy.threshold - 0.02).value > 0.01
     assert policy.tau == tau_from_cosine(policy.threshold, 512)
@@ -175,20 +176,20 @@ def test_the_interval_over_people_is_wider_than_that_over_pairs() -> None:
     # one person whose photos look like everybody's: a wolf
     vectors = embedded.vectors.copy()
     vectors[:4] = np.nanmean(vectors, axis=0)
-    wolf = Embedded(embedded.data, normalised(vectors))
-    _, impostor = evaluate.impostors_and_genuine(wolf)
+    wolf = Embedded(embedded.data, unit(vectors))
+    _, impostor = evaluate.genuine_and_impostor(wolf)
     at = metrics.threshold_for(impostor, 0.02)
-    low, high = Errors.of(wolf.vectors, wolf.data.people, evaluate.Scorer(), at, 0).fmr().interval
+    low, high = Errors.of(wolf.vectors, wolf.data.people, evaluate.similarities, at, 0).fmr().interval
     rate = metrics.matches(impostor, at)
     assert high - low > rate.interval[1] - rate.interval[0]
-    assert Errors.of(wolf.vectors, wolf.data.people, evaluate.Scorer(), 2.0, 0).fmr().interval == (0, 0)
+    assert Errors.of(wolf.vectors, wolf.data.people, evaluate.similarities, 2.0, 0).fmr().interval == (0, 0)
 
 
 def test_errors_by_people_count_what_all_pairs_are() -> None:
     embedded = made()
     people = embedded.data.people
-    genuine, impostor = evaluate.impostors_and_genuine(embedded)
-    errors = Errors.of(embedded.vectors, people, evaluate.Scorer(), 0.5, 1)
+    genuine, impostor = evaluate.genuine_and_impostor(embedded)
+    errors = Errors.of(embedded.vectors, people, evaluate.similarities, 0.5, 1)
     every, missed = metrics.matches(impostor, 0.5), metrics.non_matches(genuine, 0.5)
     assert (errors.fmr().k, errors.fmr().n) == (every.k, every.n)
     assert (errors.fnmr().k, errors.fnmr().n) == (missed.k, missed.n)

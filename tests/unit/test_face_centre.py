@@ -220,7 +220,7 @@ def test_files_that_name_a_centre(tmp_path: Path) -> None:
 
 def test_the_benchmark_takes_a_built_in_embedder_by_name() -> None:
     assert models("sface-centred") == (SFACE_CENTRED, DetectorSpec())
-    assert models(None) == models("sface") == (SFACE, DetectorSpec())
+    assert models("sface") == (SFACE, DetectorSpec())
 
 
 # --- covering probes ----------------------------------------------------------------------------
@@ -239,13 +239,15 @@ def test_covering_probes_live_on_what_is_common() -> None:
     basis = centre.basis([centre.mean_of(attacker.vectors, "attacker's")])
     plain = list(covering.against(attacker, victims, 1))
     centred = list(covering.against(with_centre(attacker, basis), with_centre(victims, basis), 1))
-    assert [row.fmr for row in plain] == list(covering.FMRS)
-    for row, other in zip(plain, centred, strict=True):
-        accepted = [rate.k for rate in row.covering]
+    assert [row["FMR"] for row in plain] == [f"{fmr:g}" for fmr in covering.FMRS for _ in range(2)]
+    for photos, probes, other in zip(plain[::2], plain[1::2], centred[1::2], strict=True):
+        assert (photos["asked"], probes["asked"]) == ("photos of strangers", "covering probes")
+        accepted = [probes[f"{n} questions"]["k"] for n in covering.QUESTIONS]
         assert accepted == sorted(accepted)
-        assert row.covering[1].k > 5 * row.photos[1].k
-        assert row.covering[1].k > 10
-        assert 5 * other.covering[1].k < row.covering[1].k
+        ten = probes["10 questions"]["k"]
+        assert ten > 5 * photos["10 questions"]["k"]
+        assert ten > 10
+        assert 5 * other["10 questions"]["k"] < ten
 
 
 def test_covering_needs_names_and_a_training_half() -> None:

@@ -11,21 +11,25 @@ from __future__ import annotations
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pura.attack.oracle import unit
 from pura.errors import NoFace
 from pura.face import align, images
 from pura.face.detect import Face
 from pura.face.images import Pixels
 from pura.face.pipeline import FacePipeline
-from pura_bench.accuracy.embeddings import Embedded, central_crop, central_face, normalised
-from pura_bench.accuracy.evaluate import Scorer
+from pura_bench.accuracy.datasets import DataSet
+from pura_bench.accuracy.embeddings import Embedded, Vectors, central_crop, central_face
+from pura_bench.accuracy.evaluate import similarities
 from pura_bench.accuracy.metrics import Rate
+from pura_bench.accuracy.report import Row
+from pura_bench.accuracy.topic import Photos
 
 Draw = np.random.Generator
 Change = Callable[[Pixels, Face, float, Draw], NDArray[Any]]
@@ -102,9 +106,7 @@ def occlusion(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[An
     x, y, w, h = face.box
     side = np.sqrt(share / 100 * w * h)
     left, top = x + draw.uniform(0, max(0.0, w - side)), y + draw.uniform(0, max(0.0, h - side))
-    out = image.copy()
-    out[max(0, int(top)) : max(0, int(top + side)), max(0, int(left)) : max(0, int(left + side))] = 128
-    return out
+    return _covered(image, left, top, left + side, top + side)
 
 
 def mask(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[Any]:
@@ -112,8 +114,12 @@ def mask(image: Pixels, face: Face, share: float, draw: Draw) -> NDArray[Any]:
     x, y, w, h = face.box
     eyes, mouth = face.landmarks[:2, 1].mean(), face.landmarks[3:, 1].mean()
     top = mouth - share / 100 * (mouth - eyes)
+    return _covered(image, x, top, x + w, y + h)
+
+
+def _covered(image: Pixels, left: float, top: float, right: float, bottom: float) -> Pixels:
     out = image.copy()
-    out[max(0, int(top)) : max(0, int(y + h)), max(0, int(x)) : max(0, int(x + w))] = 128
+    out[max(0, int(top)) : max(0, int(bottom)), max(0, int(left)) : max(0, int(right))] = 128
     return out
 
 
@@ -167,98 +173,105 @@ ATTRIBUTES = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
-    """Genuine pairs: the first photos as enrolled, the second to be altered; all of them with a face."""
+    """Genuine pairs, both photos with a face: the first is enrolled, the second is altered and asks.
 
-    enrolled: NDArray[np.int64]
+    gallery: (n, D), of the first photos; asked: (n,), places of the second ones; others: (n, n), which of those that
+    ask and of those enrolled are different people.
+    """
+
+    embedded: Embedded
+    gallery: Vectors
     asked: NDArray[np.int64]
+    others: NDArray[np.bool_]
 
     @classmethod
     def of(cls, embedded: Embedded, size: int, seed: int) -> Sample:
-        """Up to `size` genuine pairs, drawn by a seed."""
+        """Up to `size` pairs, drawn by a seed."""
         pairs = embedded.data.pairs[embedded.data.same]
         pairs = pairs[embedded.found[pairs].all(1)]
         drawn = np.random.default_rng(seed).permutation(len(pairs))[:size]
-        return cls(*pairs[np.sort(drawn)].T)
+        enrolled, asked = pairs[np.sort(drawn)].T
+        people = embedded.people_or_pairs
+        return cls(embedded, embedded.vectors[enrolled], asked, people[asked][:, None] != people[enrolled][None])
+
+    def judge(self, moved: Vectors, threshold: float) -> Row:
+        """Of the photos that ask, altered, (n, D): faces not found, false non-matches (those included), false matches
+        with the enrolled photos of all other people of the sample."""
+        hit = similarities(moved, self.gallery) >= threshold
+        genuine = np.diagonal(hit)
+        return {
+            "not_found": int(np.isnan(moved[:, 0]).sum()),
+            "fnmr": Rate(int((~genuine).sum()), len(genuine)).as_dict(),
+            "fmr": Rate(int(hit[self.others].sum()), int(self.others.sum())).as_dict(),
+        }
 
 
-def invariance(
-    embedded: Embedded,
-    faces: FacePipeline,
-    threshold: float,
-    size: int,
-    seed: int,
-    progress: Callable[[], None] = lambda: None,
-) -> dict[str, Any]:
-    """The table. threshold: the least cosine.
-
-    False matches are of altered photos with the enrolled photos of all other people of the sample.
-    """
-    data = embedded.data
+def invariance(embedded: Embedded, photos: Photos, threshold: float, size: int, seed: int) -> Row:
+    """The table. threshold: the least cosine."""
     sample = Sample.of(embedded, size, seed)
-    gallery, plain = embedded.vectors[sample.enrolled], embedded.vectors[sample.asked]
-    people = embedded.people_or_pairs
-    judge = Judge(gallery, people[sample.enrolled], people[sample.asked], threshold)
-    between = np.linalg.norm(gallery[:, None] - plain[None], axis=2)[judge.others.T]
-    base = judge(plain)
+    gallery, plain = sample.gallery, embedded.vectors[sample.asked]
+    between = float(np.linalg.norm(gallery[:, None] - plain[None], axis=2)[sample.others.T].mean())
     rows = []
-    for attribute in ATTRIBUTES:
-        for level in attribute.levels:
+    steps = [(attribute, level) for attribute in ATTRIBUTES for level in attribute.levels]
+    with photos.bar("altering photos", len(plain) * len(steps)) as advance:
+        for attribute, level in steps:
             # each row draws for itself: one can be run again alone
             draw = np.random.default_rng([seed, zlib.crc32(attribute.name.encode()), int(level * 1000)])
             crops = []
             for place in sample.asked:
-                crops.append(altered_crop(data.photos[place], data.aligned, attribute, level, draw, faces))
-                progress()
-            moved = embed_crops(crops, faces)
-            rows.append({"attribute": attribute.name, "unit": attribute.unit, "level": level}
-                        | _row(plain, moved, float(between.mean())) | judge(moved))  # fmt: skip
+                crops.append(altered_crop(embedded.data, place, [(attribute, level)], draw, photos.faces))
+                advance(1)
+            moved = embed_crops(crops, photos.faces)
+            about = {"attribute": attribute.name, "unit": attribute.unit, "level": level}
+            rows.append(about | _moved(plain, moved, between) | sample.judge(moved, threshold))
     return {
         "pairs": len(plain),
         "threshold": threshold,
-        "distance_between_people": float(between.mean()),
+        "distance_between_people": between,
         "distance_within_people": float(np.linalg.norm(gallery - plain, axis=1).mean()),
-        "unaltered": base,
+        "unaltered": sample.judge(plain, threshold),
         "rows": rows,
     }
 
 
 def altered_crop(
-    photo: Any,
-    aligned: bool,
-    attribute: Attribute | None,
-    level: float,
+    data: DataSet,
+    place: int,
+    changes: Iterable[tuple[Attribute, float]],
     draw: Draw,
     faces: FacePipeline,
+    *,
     after: Callable[[Pixels], Pixels] = lambda pixels: pixels,
     where: Face | None = None,
 ) -> Pixels | None:
-    """The aligned face of a photo after a change, and after what is then done to the whole photo; None when the face is
-    not found (any more). where: the face of the photo as it is, if that is known."""
-    image = images.read(photo)
-    size = faces.spec.input_size
-    if aligned:
-        face = Face((0.0, 0.0, float(size), float(size)), align.TEMPLATE * (size / align.TEMPLATE_SIZE), 1.0)
-        return after(image if attribute is None else attribute.apply(image, face, level, draw))
+    """The aligned face of a photo after changes, each at a level, and after what is then done to the whole photo; None
+    when the face is not found (any more). where: the face of the photo as it is, if that is known."""
+    image = images.read(data.photos[place])
+    if data.aligned:
+        size = float(faces.spec.input_size)
+        where = Face((0.0, 0.0, size, size), align.TEMPLATE * (size / align.TEMPLATE_SIZE), 1.0)
     try:
-        if attribute is not None:
-            image = attribute.apply(image, where or central_face(image, faces), level, draw)
-        return central_crop(after(image), faces)
+        for attribute, level in changes:
+            where = where or central_face(image, faces)
+            image = attribute.apply(image, where, level, draw)
     except NoFace:
         return None
+    image = after(image)
+    return image if data.aligned else central_crop(image, faces)
 
 
-def embed_crops(crops: Sequence[Pixels | None], faces: FacePipeline) -> NDArray[np.float64]:
+def embed_crops(crops: Sequence[Pixels | None], faces: FacePipeline) -> Vectors:
     """Embeddings (n, D) of unit length; NaN where there is no face."""
     out = np.full((len(crops), faces.spec.dimension), np.nan)
     places = [i for i, crop in enumerate(crops) if crop is not None]
     if places:
         out[places] = faces.embed_aligned(np.stack([crop for crop in crops if crop is not None]))
-    return normalised(out)
+    return np.asarray(unit(out), np.float64)
 
 
-def _row(plain: NDArray[np.float64], moved: NDArray[np.float64], between: float) -> dict[str, Any]:
+def _moved(plain: Vectors, moved: Vectors, between: float) -> Row:
     shift = (moved - plain)[~np.isnan(moved[:, 0])]
     if not len(shift):
         return {"displacement": None, "relative": None, "consistency": None}
@@ -268,29 +281,3 @@ def _row(plain: NDArray[np.float64], moved: NDArray[np.float64], between: float)
         "relative": length / between,
         "consistency": float(np.linalg.norm(shift.mean(0))) / length if length else 0.0,
     }
-
-
-class Judge:
-    """The decisions about asked photos at a fixed threshold."""
-
-    def __init__(
-        self,
-        gallery: NDArray[np.float64],
-        enrolled: NDArray[np.int64],
-        asked: NDArray[np.int64],
-        threshold: float,
-    ) -> None:
-        self._gallery, self._score, self._at = gallery, Scorer(), threshold
-        self.others = asked[:, None] != enrolled[None]
-        """(asked, enrolled): pairs of different people."""
-
-    def __call__(self, asked: NDArray[np.float64]) -> dict[str, Any]:
-        """Faces not found, false non-matches (those included) and false matches."""
-        scores = self._score(asked, self._gallery)
-        hit = scores >= self._at
-        genuine = np.diagonal(hit)
-        return {
-            "not_found": int(np.isnan(asked[:, 0]).sum()),
-            "fnmr": Rate(int((~genuine).sum()), len(genuine)).as_dict(),
-            "fmr": Rate(int(hit[self.others].sum()), int(self.others.sum())).as_dict(),
-        }

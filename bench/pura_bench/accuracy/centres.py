@@ -16,10 +16,10 @@ from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE, SFACE_CENTRED
 from pura_bench.accuracy import datasets, metrics
 from pura_bench.accuracy.embeddings import Embedded, Vectors
-from pura_bench.accuracy.evaluate import Scorer, impostors_and_genuine
+from pura_bench.accuracy.evaluate import genuine_and_impostor, similarities
 from pura_bench.accuracy.people import Errors
-from pura_bench.accuracy.templates import with_centre
-from pura_bench.accuracy.topic import Photos, Row, Table, topic
+from pura_bench.accuracy.report import Row, Table
+from pura_bench.accuracy.topic import Photos, topic
 
 PLAIN_AT, CENTRED_AT = 0.425, 0.37
 FMR = 1e-4
@@ -31,24 +31,31 @@ def centres(photos: Photos, seed: int) -> list[Table]:
     and at their own. --embedder is not used.
     """
     plain = FacePipeline(SFACE)
-    if photos.training is None:
-        raise datasets.BadDataSet("this needs a data set with a half to fit on: lfw1:FOLDER")
-    training, reported, orl = (photos.embed(each, plain) for each in (photos.training, photos.reported, datasets.orl()))
-    parts = {training.data.name: _mean(training), "ORL": _mean(orl)}
-    bases = {"nothing": centre.of(SFACE), "the built-in centre": centre.of(SFACE_CENTRED)}
-    bases |= {f"{name}'s mean": basis for name, basis in parts.items()}
+    (training, reported), orl = photos.halves(plain), photos.embed(datasets.orl(), plain)
+    bases = {
+        "nothing": centre.of(SFACE),
+        "the built-in centre": centre.of(SFACE_CENTRED),
+        f"{training.data.name}'s mean": means(training),
+        "ORL's mean": means(orl),
+    }
     rows = [_row(half, name, basis, seed) for half in (reported, orl) for name, basis in bases.items()]
     first = orl.who < np.median(orl.who)
     one, two = (_part(orl, mask) for mask in (first, ~first))
-    rows += [
-        _row(half, "the other half's mean and LFW's", _mean(other, training), seed)
-        for half, other in ((one, two), (two, one))
-    ]
+    for half, other in ((one, two), (two, one)):
+        rows.append(_row(half, "the other half's mean and LFW's", means(other, training), seed))
     return [Table("what is taken out of embeddings", rows)]
 
 
-def _mean(*of: Embedded) -> Vectors:
+def means(*of: Embedded) -> Vectors:
+    """The basis that the means of these sets make, (sets, D)."""
     return centre.basis([centre.mean_of(each.vectors[each.found], "") for each in of])
+
+
+def with_centre(embedded: Embedded, basis: Vectors) -> Embedded:
+    """The same photos, centred; those without a face stay so."""
+    vectors = np.full(embedded.vectors.shape, np.nan)
+    vectors[embedded.found] = centre.centred(embedded.vectors[embedded.found], basis)
+    return Embedded(embedded.data, vectors, embedded.lengths)
 
 
 def _part(embedded: Embedded, mask: NDArray[np.bool_]) -> Embedded:
@@ -56,24 +63,24 @@ def _part(embedded: Embedded, mask: NDArray[np.bool_]) -> Embedded:
     assert data.people is not None
     photos = tuple(photo for photo, kept in zip(data.photos, mask, strict=True) if kept)
     name = f"{data.name}, {len(photos)} photos"
-    return Embedded(
-        dataclasses.replace(data, name=name, photos=photos, people=data.people[mask]), embedded.vectors[mask]
-    )
+    data = dataclasses.replace(data, name=name, photos=photos, people=data.people[mask])
+    return Embedded(data, embedded.vectors[mask])
 
 
 def _row(embedded: Embedded, name: str, basis: Vectors, seed: int) -> Row:
     judged = with_centre(embedded, basis)
-    _, impostor = impostors_and_genuine(judged)
+    _, impostor = genuine_and_impostor(judged)
     row: Row = {
         "photos": judged.data.name,
         "taken out": name,
         "mean cosine of strangers": float(impostor[np.isfinite(impostor)].mean()),
     }
-    for which, at in (
-        ("default", CENTRED_AT if len(basis) else PLAIN_AT),
-        ("own", metrics.threshold_for(impostor, FMR)),
-    ):
-        errors = Errors.of(judged.vectors, judged.who, Scorer(), at, seed)
+    thresholds = {
+        "default": CENTRED_AT if len(basis) else PLAIN_AT,
+        "own": metrics.threshold_for(impostor, FMR),
+    }
+    for which, at in thresholds.items():
+        errors = Errors.of(judged.vectors, judged.who, similarities, at, seed)
         row |= {
             f"{which} threshold": at,
             f"FMR, {which}": errors.fmr().as_dict(),

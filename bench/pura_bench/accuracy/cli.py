@@ -8,21 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from pura import policy as policies
 from pura.crypto.paillier import STRENGTHS
-from pura.errors import BadConfig, PuraError
-from pura.face.spec import BUILT_IN, MIRRORED, EmbedderSpec
+from pura.errors import BadConfig
 from pura.ids import Engine
 from pura.params import DEFAULT_SCALE
-from pura.policy import Policy
 from pura_bench import results
-from pura_bench.accuracy import attributes, datasets, encrypted, evaluate, groups
-from pura_bench.accuracy import report as tables
+from pura_bench.accuracy import attributes, encrypted, evaluate, groups, report
 from pura_bench.accuracy.embeddings import Embedded
 from pura_bench.accuracy.fit import fit
-from pura_bench.accuracy.topic import Photos, show
+from pura_bench.accuracy.topic import SHARED, Photos, command, watched, with_options
 from pura_bench.cli import Lazy
 from pura_bench.screen import wide
 
@@ -41,13 +37,13 @@ TOPICS: dict[str, tuple[str, str]] = {
 
 
 @click.group(cls=Lazy, lazy=TOPICS, invoke_without_command=True)
-@click.option("--data", default="orl", show_default=True, help=f"One of {', '.join(datasets.FORMS)}.")
+@with_options(*SHARED)
 @click.option("--fmr", default=1e-4, show_default=True, help="Wanted false match rate, for the threshold.")
 @click.option(
     "--scale", default=DEFAULT_SCALE, show_default=True, type=click.IntRange(16, 4096), help="S of the policy."
 )
-@click.option("--policy", type=click.Path(path_type=Path), help="Use this threshold; none is fitted.")
-@click.option("--write-policy", type=click.Path(path_type=Path), help="Write the fitted threshold here.")
+@click.option("--policy", "given", type=click.Path(path_type=Path), help="Use this threshold; none is fitted.")
+@click.option("--write-policy", "written", type=click.Path(path_type=Path), help="Write the fitted threshold here.")
 @click.option("--attributes", "altered", default=100, show_default=True, help="Pairs in the invariance table; 0: none.")
 @click.option("--encrypted", "through", default=0, show_default=True, help="Pairs through two real servers.")
 @click.option(
@@ -55,19 +51,13 @@ TOPICS: dict[str, tuple[str, str]] = {
 )
 @click.option("--bits", default="3072", show_default=True, type=click.Choice([str(b) for b in STRENGTHS]))
 @click.option(
-    "--embedder",
-    default=MIRRORED,
-    show_default=True,
-    help=f"{', '.join(BUILT_IN)}, or a TOML file with the tables [embedder], [detector].",
+    "--groups", "labels", multiple=True, type=click.Path(path_type=Path), help="For errors by group in the policy."
 )
-@click.option(
-    "--groups", multiple=True, type=click.Path(path_type=Path), help="Labels, for errors by group in the policy."
-)
-@click.option("--seed", default=1, show_default=True, help="Seed of samples, noise and intervals.")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too.")
 @click.option("--keep", is_flag=True, help="Keep the file's altered and encrypted pairs if this run leaves them out.")
 @click.pass_context
-def accuracy(ctx: click.Context, /, data: str, file: Path | None, keep: bool, **options: Any) -> None:
+def accuracy(
+    ctx: click.Context, /, data: str, embedder: str, seed: int, file: Path | None, keep: bool, **options: Any
+) -> None:
     """How well faces are recognised: in floats, quantised at S = 16 ... 1024, altered, and through encryption.
 
     The threshold is fitted for a wanted false match rate on the data set's training half if it has one (LFW View 1),
@@ -77,92 +67,68 @@ def accuracy(ctx: click.Context, /, data: str, file: Path | None, keep: bool, **
     if ctx.invoked_subcommand is not None:
         return
     console = wide()
-    try:
-        run = Run(data, console, **options)
-        with results.watch_load() as load:
-            found = run.measure()
-    except PuraError as error:
-        raise click.ClickException(f"{error} [{error.code}]") from error
-    body = results.body("accuracy", run.seed, found.pop("rows"), load, **found)
-    body["machine"]["command"] = run.command
+    with watched() as load:
+        found = measure(Photos(data, embedder, console), seed, **options)
+    body = results.body("accuracy", seed, found.pop("rows"), load, **found)
+    body["machine"]["command"] = command()
     body["machine"]["versions"]["opencv"] = version("opencv-python-headless")
-    for title, rows in tables.tables(body):
-        show(console, title, rows)
+    for table in report.tables(body):
+        table.show(console)
     if file is not None:
         if keep:
             keep_parts(file, body)
         results.write(file, body)
 
 
-class Run:
-    """One data set, from photos to figures."""
-
-    def __init__(self, data: str, console: Console, **options: Any) -> None:
-        self.data, self.console, self.seed = data, console, int(options["seed"])
-        self.fmr, self.scale = float(options["fmr"]), int(options["scale"])
-        self.given: Path | None = options["policy"]
-        self.written: Path | None = options["write_policy"]
-        self.altered, self.through = int(options["altered"]), int(options["through"])
-        self.engine, self.bits = Engine(options["engine"]), int(options["bits"])
-        self.groups: tuple[Path, ...] = options["groups"]
-        self.named = options["embedder"] if options["embedder"] in BUILT_IN else None
-        self.photos = Photos(data, options["embedder"], console)
-        self.faces = self.photos.faces
-
-    @property
-    def command(self) -> str:
-        """The command of this run, without places on this machine."""
-        parts = ["pura bench accuracy", f"--data {datasets.shown(self.data)}", f"--scale {self.scale}"]
-        parts += [f"--policy {self.given.name}"] if self.given else [f"--fmr {self.fmr:g}"]
-        parts += [f"--embedder {self.named}"] if self.named else []
-        parts += [f"--attributes {self.altered}", *(f"--groups {file.name}" for file in self.groups)]
-        if self.through:
-            parts += [f"--encrypted {self.through}", f"--engine {self.engine}", f"--bits {self.bits}"]
-        return " ".join([*parts, f"--seed {self.seed}"])
-
-    def measure(self) -> dict[str, Any]:
-        """All figures. Raises what is wrong with the data set, the models or the servers."""
-        given = policies.read(self.given) if self.given else None
-        training = self.photos.training
-        held = self.photos.embed(self.photos.reported)
-        fitted = held if training is None else self.photos.embed(training)
-        labels = groups.read(self.groups) if self.groups else None
-        policy = given or fit(fitted, self.faces.spec, self.fmr, self.scale, self.seed, labels)
-        check(policy, self.faces.spec)
-        if self.written:
-            policy.write(self.written)
-        at = policy.threshold
-        scales = sorted({*evaluate.SCALES, policy.scale})
-        with self.photos.bar("scoring", 1 + len(scales)) as advance:
-            rows = []
-            for scale in (None, *scales):
-                rows.append(evaluate.table(held, at, scale, self.seed))
-                if scale not in (None, scales[0], policy.scale):
-                    del rows[-1]["roc"]  # they lie on each other
-                advance(1)
-        genuine, impostor = evaluate.impostors_and_genuine(held)
-        return {
-            "data_set": describe(held),
-            "fitted_on": None if given else describe(fitted),
-            "held_out": given is not None or training is not None,
-            "embedder": self.faces.spec.model_dump(mode="json", include={"name", "sha256", "dimension"}),
-            "policy": policy.model_dump(mode="json"),
-            "rows": rows,
-            "scores": evaluate.histogram(genuine, impostor),
-            "invariance": self._invariance(held, at) if self.altered else None,
-            "encrypted": self._encrypted(held, policy) if self.through else None,
-        }
-
-    def _invariance(self, held: Embedded, threshold: float) -> dict[str, Any]:
-        size = min(self.altered, int(held.data.same.sum()))
-        levels = sum(len(each.levels) for each in attributes.ATTRIBUTES)
-        with self.photos.bar("altering photos", size * levels) as advance:
-            return attributes.invariance(held, self.faces, threshold, self.altered, self.seed, lambda: advance(1))
-
-    def _encrypted(self, held: Embedded, policy: Policy) -> dict[str, Any]:
-        pairs = encrypted.sample(held, self.through, self.seed)
-        with self.photos.bar("enrolling and verifying", 2 * len(pairs)) as advance:
-            return encrypted.through_encryption(held, policy, pairs, self.engine, self.bits, lambda: advance(1))
+def measure(
+    photos: Photos,
+    seed: int,
+    fmr: float,
+    scale: int,
+    given: Path | None,
+    written: Path | None,
+    altered: int,
+    through: int,
+    engine: str,
+    bits: str,
+    labels: tuple[Path, ...],
+) -> dict[str, Any]:
+    """All figures of one data set, by the options of the command."""
+    spec = photos.faces.spec
+    policy, by = policies.read(given) if given else None, groups.read(labels) if labels else None
+    held, fitted = photos.embed(photos.reported), photos.embed(photos.fitted_on)
+    policy = policy or fit(fitted, spec, fmr, scale, seed, by)
+    if (policy.embedder, policy.dimension) != (spec.name, spec.dimension):
+        raise BadConfig(f"the policy is for the embedder {policy.embedder!r}, not for {spec.name!r}")
+    if written:
+        policy.write(written)
+    at = policy.threshold
+    scales = sorted({*evaluate.SCALES, policy.scale})
+    with photos.bar("scoring", 1 + len(scales)) as advance:
+        rows = []
+        for each in (None, *scales):
+            rows.append(evaluate.table(held, at, each, seed))
+            if each not in (None, scales[0], policy.scale):
+                del rows[-1]["roc"]  # they lie on each other
+            advance(1)
+    invariance = through_servers = None
+    if altered:
+        invariance = attributes.invariance(held, photos, at, altered, seed)
+    if through:
+        pairs = encrypted.sample(held, through, seed)
+        with photos.bar("enrolling and verifying", 2 * len(pairs)) as advance:
+            through_servers = encrypted.through_encryption(held, policy, pairs, Engine(engine), int(bits), advance)
+    return {
+        "data_set": describe(held),
+        "fitted_on": None if given else describe(fitted),
+        "held_out": given is not None or photos.training is not None,
+        "embedder": spec.model_dump(mode="json", include={"name", "sha256", "dimension"}),
+        "policy": policy.model_dump(mode="json"),
+        "rows": rows,
+        "scores": evaluate.histogram(*evaluate.genuine_and_impostor(held)),
+        "invariance": invariance,
+        "encrypted": through_servers,
+    }
 
 
 def keep_parts(file: Path, body: dict[str, Any]) -> None:
@@ -180,12 +146,6 @@ def keep_parts(file: Path, body: dict[str, Any]) -> None:
         if body[part] is None and old.get(part):
             of_run = {name: old["machine"][name] for name in ("command", "time", "cpu")}
             body[part] = {"of_run": of_run, **old[part]}
-
-
-def check(policy: Policy, spec: EmbedderSpec) -> None:
-    """Raises `BadConfig` when a policy was measured with another model."""
-    if (policy.embedder, policy.dimension) != (spec.name, spec.dimension):
-        raise BadConfig(f"the policy is for the embedder {policy.embedder!r}, not for {spec.name!r}")
 
 
 def describe(embedded: Embedded) -> dict[str, Any]:

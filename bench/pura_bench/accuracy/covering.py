@@ -8,9 +8,7 @@ attacker's half, beside photos of other people as they are. One attack, not the 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -19,59 +17,36 @@ from pura.face import centre
 from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE, SFACE_CENTRED
 from pura_bench.accuracy import datasets, metrics
+from pura_bench.accuracy.centres import means, with_centre
 from pura_bench.accuracy.embeddings import Embedded, Vectors
-from pura_bench.accuracy.evaluate import Scorer, all_pairs
+from pura_bench.accuracy.evaluate import genuine_and_impostor
 from pura_bench.accuracy.metrics import Rate
-from pura_bench.accuracy.templates import with_centre
-from pura_bench.accuracy.topic import Photos, Table, topic
+from pura_bench.accuracy.report import Row, Table
+from pura_bench.accuracy.topic import Photos, topic
 
 QUESTIONS = (1, 10, 100, 300)
 FMRS = (1e-3, 1e-4)
 
 
-def taken(asked: Vectors, victims: Vectors, threshold: float) -> list[Rate]:
-    """How many victims accept one of the first 1, 10, ... of these vectors."""
-    hit = asked @ victims.T >= threshold
-    return [Rate(int(hit[:questions].any(0).sum()), len(victims)) for questions in QUESTIONS]
-
-
 def one_each(embedded: Embedded) -> Vectors:
     """The first photo of every person."""
-    found = np.flatnonzero(embedded.found)
-    people = embedded.data.people
-    if people is None:
-        raise datasets.BadDataSet("the data set must say who is on its photos")
-    _, first = np.unique(people[found], return_index=True)
-    return embedded.vectors[found[first]]
-
-
-def scores(embedded: Embedded) -> tuple[Vectors, Vectors]:
-    """(genuine, impostor) of all pairs of photos."""
-    if embedded.data.people is None:
-        raise datasets.BadDataSet("the data set must say who is on its photos")
-    return all_pairs(embedded.vectors, embedded.data.people, Scorer())
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """At one false match rate of the attacker's half: how many victims accept after each of `QUESTIONS`."""
-
-    fmr: float
-    threshold: float
-    tar: Rate
-    photos: list[Rate]
-    covering: list[Rate]
+    return embedded.vectors[[places[0] for places in embedded.photos_of_people() if len(places)]]
 
 
 def against(attacker: Embedded, victims: Embedded, seed: int) -> Iterator[Row]:
-    """A row for each false match rate."""
-    genuine, impostor = scores(victims)[0], scores(attacker)[1]
+    """For each false match rate of the attacker's half, photos of strangers and then covering probes: how many victims
+    accept one of the first 1, 10, ... of them."""
     known, enrolled = one_each(attacker), one_each(victims)
+    genuine, impostor = genuine_and_impostor(victims)[0], genuine_and_impostor(attacker)[1]
     photos = np.random.default_rng(seed).permutation(attacker.vectors[attacker.found])
     for fmr in FMRS:
         at = metrics.threshold_for(impostor, fmr)
+        fitted = {"FMR": f"{fmr:g}", "threshold": at, "TAR": metrics.matches(genuine, at).as_dict()}
         covering = np.asarray(dictionary.covering(known, at), np.float64)
-        yield Row(fmr, at, metrics.matches(genuine, at), taken(photos, enrolled, at), taken(covering, enrolled, at))
+        for kind, vectors in (("photos of strangers", photos), ("covering probes", covering)):
+            hit = vectors @ enrolled.T >= at
+            taken = {n: Rate(int(hit[:n].any(0).sum()), len(enrolled)).as_dict() for n in QUESTIONS}
+            yield {**fitted, "asked": kind, **{f"{n} questions": rate for n, rate in taken.items()}}
 
 
 @topic("covering")
@@ -81,19 +56,15 @@ def covering(photos: Photos, seed: int) -> list[Table]:
     --embedder is not used.
     """
     plain = FacePipeline(SFACE)
-    if photos.training is None:
-        raise datasets.BadDataSet("this needs a data set with a half to fit on: lfw1:FOLDER")
-    attacker, victims, others = (
-        photos.embed(each, plain) for each in (photos.training, photos.reported, datasets.orl())
-    )
-    bases = {"nothing": centre.of(SFACE), "both means": centre.of(SFACE_CENTRED)}
-    for name, each in (("the attacker's own mean", attacker), ("another population's: ORL's", others)):
-        bases[name] = centre.basis([centre.mean_of(each.vectors[each.found], "")])
-    rows: list[dict[str, Any]] = []
+    attacker, victims = photos.halves(plain)
+    bases = {
+        "nothing": centre.of(SFACE),
+        "both means": centre.of(SFACE_CENTRED),
+        "the attacker's own mean": means(attacker),
+        "another population's: ORL's": means(photos.embed(datasets.orl(), plain)),
+    }
+    rows: list[Row] = []
     for name, basis in bases.items():
-        for row in against(with_centre(attacker, basis), with_centre(victims, basis), seed):
-            for kind, rates in (("photos of strangers", row.photos), ("covering probes", row.covering)):
-                asked = {f"{n} questions": rate.as_dict() for n, rate in zip(QUESTIONS, rates, strict=True)}
-                fitted = {"FMR": f"{row.fmr:g}", "threshold": row.threshold, "TAR": row.tar.as_dict()}
-                rows.append({"taken out": name, **fitted, "asked": kind, **asked})
+        found = against(with_centre(attacker, basis), with_centre(victims, basis), seed)
+        rows += [{"taken out": name, **row} for row in found]
     return [Table("victims who accept one of the first questions; thresholds fitted on the attacker's half", rows)]

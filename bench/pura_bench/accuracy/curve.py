@@ -17,9 +17,9 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pura_bench.accuracy import datasets
 from pura_bench.accuracy.embeddings import Embedded
-from pura_bench.accuracy.topic import Photos, Table, share, topic
+from pura_bench.accuracy.report import Table, share
+from pura_bench.accuracy.topic import Photos, topic
 
 ONE_PERSON = (("Joseph_Blatter", "Sepp_Blatter"), ("Nan_Wang", "Wang_Nan"))
 THRESHOLDS = np.round(np.arange(0.25, 0.751, 0.005), 3)
@@ -28,15 +28,13 @@ ROUNDS = 300
 Floats = NDArray[np.float64]
 
 
-def person_pairs(embedded: Embedded) -> tuple[Floats, NDArray[np.int64], int]:
-    """(share (k,), who (k, 2), score) of photo pairs of different people above the lowest threshold, as one array each;
-    the number of people."""
-    people = embedded.data.people
-    if people is None:
-        raise datasets.BadDataSet("the data set must say who is on its photos")
+def person_pairs(embedded: Embedded) -> tuple[Floats, int]:
+    """A row (weight, one person, the other, score) for each pair of photos of different people above the lowest
+    threshold, (k, 4); and the number of people."""
+    people = embedded.who
     names = [photo.parent.name if isinstance(photo, Path) else "" for photo in embedded.data.photos]
     of = {name: int(who) for name, who in zip(names, people, strict=True)}
-    twice = {(of[a], of[b]) for a, b in ONE_PERSON if a in of and b in of}
+    twice = [{of[a], of[b]} for a, b in ONE_PERSON if a in of and b in of]
     count = np.bincount(people)
     rows = []
     vectors = np.nan_to_num(embedded.vectors)
@@ -44,12 +42,9 @@ def person_pairs(embedded: Embedded) -> tuple[Floats, NDArray[np.int64], int]:
         scores = vectors[i : i + 512] @ vectors.T
         one, two = np.nonzero(scores >= THRESHOLDS[0])
         a, b = people[i + one], people[two]
-        keep = (a < b) & np.array(
-            [(x, y) not in twice and (y, x) not in twice for x, y in zip(a, b, strict=True)], bool
-        )
+        keep = (a < b) & np.array([{x, y} not in twice for x, y in zip(a, b, strict=True)], np.bool_)
         rows.append(np.stack([1 / (count[a] * count[b]), a, b, scores[one, two]], 1)[keep])
-    found = np.concatenate(rows)
-    return found, found[:, 1:3].astype(np.int64), int((count > 0).sum())
+    return np.concatenate(rows), len(count)
 
 
 def rates(found: Floats, weights: Floats, pairs: float) -> tuple[Floats, Floats]:
@@ -73,7 +68,8 @@ def with_tail(fmr: Floats, matched: Floats) -> tuple[Floats, NDArray[np.bool_]]:
 
 def recorded(embedded: Embedded, seed: int) -> tuple[Floats, Floats, Floats, NDArray[np.bool_], int]:
     """FMR, its interval at 95 % and where it is extrapolated, at each of `THRESHOLDS`; and how many people."""
-    found, who, people = person_pairs(embedded)
+    found, people = person_pairs(embedded)
+    who = found[:, 1:3].astype(np.int64)
     fmr, matched = rates(found, np.ones(len(found)), people * (people - 1) / 2)
     values, extrapolated = with_tail(fmr, matched)
     draw, drawn = np.random.default_rng(seed), []
@@ -91,7 +87,7 @@ def recorded(embedded: Embedded, seed: int) -> tuple[Floats, Floats, Floats, NDA
 def curve(photos: Photos, seed: int, out: Path | None) -> list[Table]:
     """Record the curve by which `pura-server init --people` chooses, on the half that thresholds are fitted on."""
     spec = photos.faces.spec
-    fitted = photos.embed(photos.training or photos.reported)
+    fitted = photos.embed(photos.fitted_on)
     fmr, low, high, extrapolated, people = recorded(fitted, seed)
     other = recorded(photos.embed(photos.reported), seed)[0]
     command = f"pura bench accuracy curve --data {photos.shown} --embedder {spec.name} --seed {seed}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import itertools
 import pickle
 from pathlib import Path
 from typing import Any
@@ -98,13 +99,12 @@ def folder_with_pairs(folder: Path, file: Path, name: str) -> DataSet:
     """
     pairs, folds = read_pairs(file)
     names = sorted({who for one, two, _ in pairs for who in (one, two)})
-    find = _Finder(folder)
     people = {person: i for i, person in enumerate(sorted({person for person, _ in names}))}
     place = {named: i for i, named in enumerate(names)}
     same = np.array([flag for _, _, flag in pairs], np.bool_)
     return DataSet(
         name,
-        tuple(find(*named) for named in names),
+        tuple(_photo(folder / person, number) for person, number in names),
         np.array([people[person] for person, _ in names]),
         np.array([(place[one], place[two]) for one, two, _ in pairs]),
         same,
@@ -121,36 +121,25 @@ def ten_folds(same: NDArray[np.bool_]) -> NDArray[np.int64]:
     return fold
 
 
-class _Finder:
-    """Finds the photo of a name and a number in either layout."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._sorted: dict[str, list[Path]] = {}
-
-    def __call__(self, person: str, number: int) -> Path:
-        for suffix in SUFFIXES:
-            path = self._folder / person / f"{person}_{number:04d}{suffix}"
-            if path.is_file():
-                return path
-        if person not in self._sorted:
-            home = self._folder / person
-            files = sorted(home.iterdir()) if home.is_dir() else []
-            self._sorted[person] = [path for path in files if path.suffix.lower() in SUFFIXES]
-        if not 0 < number <= len(self._sorted[person]):
-            raise BadDataSet(f"there is no photo {number} of {person} in the data set")
-        return self._sorted[person][number - 1]
+def _photo(home: Path, number: int) -> Path:
+    """The photo with this number in a person's folder, in either layout. Raises `BadDataSet`."""
+    for suffix in SUFFIXES:
+        path = home / f"{home.name}_{number:04d}{suffix}"
+        if path.is_file():
+            return path
+    files = sorted(path for path in home.glob("*") if path.suffix.lower() in SUFFIXES)
+    if not 0 < number <= len(files):
+        raise BadDataSet(f"there is no photo {number} of {home.name} in the data set")
+    return files[number - 1]
 
 
 # --- LFW ----------------------------------------------------------------------------------------
 
 
 def _photos_of(folder: Path) -> Path:
-    """LFW's photos under `folder`: in itself, or in the one folder of it that holds folders of photos."""
-    for home in (folder / "photos", folder / "lfw-deepfunneled", folder / "lfw_funneled", folder / "lfw"):
-        if home.is_dir():
-            return home
-    return folder
+    """Where LFW's photos are: in one of the folders that they come in, or in this one itself."""
+    homes = (folder / name for name in ("photos", "lfw-deepfunneled", "lfw_funneled", "lfw"))
+    return next((home for home in homes if home.is_dir()), folder)
 
 
 def lfw_view1(folder: Path) -> tuple[DataSet, DataSet]:
@@ -187,12 +176,8 @@ def orl() -> DataSet:
 # --- InsightFace --------------------------------------------------------------------------------
 
 _ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
+    *itertools.product(("numpy.core.multiarray", "numpy._core.multiarray"), ("_reconstruct", "scalar")),
+    *itertools.product(("numpy",), ("ndarray", "dtype")),
     ("_codecs", "encode"),
 }
 

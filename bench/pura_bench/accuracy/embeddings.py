@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pura.attack.oracle import unit
 from pura.errors import NoFace
 from pura.face import align, images
 from pura.face.detect import Face
@@ -53,9 +54,14 @@ class Embedded:
         """(n,): on which photos a face was found."""
         return ~np.isnan(self.vectors[:, 0])
 
+    def photos_of_people(self) -> list[NDArray[np.int64]]:
+        """Of each person in the order of `who`, the places of the photos with a face. Raises as `who` does."""
+        who = self.who
+        return [np.flatnonzero((who == person) & self.found) for person in range(who.max() + 1)]
+
 
 def embed(data: DataSet, faces: FacePipeline, progress: Callable[[int], None] = lambda _: None) -> Embedded:
-    """The embeddings of all photos, from the cache where they are known. `progress` hears how many are done."""
+    """The embeddings of all photos, from the cache where they are known. `progress` hears of each."""
     path = cache_folder() / "bench" / f"embeddings-{_key(data, faces)}.npz"
     vectors = _cached(path, len(data.photos), faces.spec.dimension)
     if vectors is None:
@@ -63,13 +69,7 @@ def embed(data: DataSet, faces: FacePipeline, progress: Callable[[int], None] = 
         body = io.BytesIO()
         np.savez_compressed(body, vectors=vectors)
         write_atomically(path, body.getvalue())
-    return Embedded(data, normalised(vectors), np.linalg.norm(vectors, axis=1))
-
-
-def normalised(vectors: Vectors) -> Vectors:
-    """Rows of unit length."""
-    out: Vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return out
+    return Embedded(data, np.asarray(unit(vectors), np.float64), np.linalg.norm(vectors, axis=1))
 
 
 def _key(data: DataSet, faces: FacePipeline) -> str:
@@ -103,7 +103,7 @@ def _embed(data: DataSet, faces: FacePipeline, progress: Callable[[int], None]) 
         if len(crops) == BATCH or (crops and i == len(data.photos) - 1):
             out[places] = faces.embed_aligned(np.stack(crops))
             places, crops = [], []
-        progress(i + 1)
+        progress(1)
     return out
 
 
@@ -112,13 +112,8 @@ def central_face(image: Pixels, faces: FacePipeline) -> Face:
     found = faces.detector.find(image)
     if not found:
         raise NoFace()
-    middle = np.array([image.shape[1], image.shape[0]]) / 2
-
-    def off_centre(face: Face) -> float:
-        x, y, w, h = face.box
-        return float(np.hypot(x + w / 2 - middle[0], y + h / 2 - middle[1]))
-
-    return min(found, key=off_centre)
+    middle = Face((0.0, 0.0, *image.shape[1::-1]), align.TEMPLATE, 0.0)
+    return min(found, key=middle.distance)
 
 
 def central_crop(image: Pixels, faces: FacePipeline) -> Pixels | None:

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.crypto.encoding import distance2, quantise_many
-from pura.ids import Engine, KeyId
-from pura.params import Params
+from pura.ids import Engine
 from pura.policy import Policy
 from pura_bench import loopback
-from pura_bench.accuracy.embeddings import Embedded
+from pura_bench.accuracy.embeddings import Embedded, Vectors
+from pura_bench.accuracy.evaluate import integer_scores, of_pairs, quantised
 from pura_client.processes import two_servers
 from pura_client.session import Client, connect
 from pura_client.templates import Ready
@@ -52,7 +51,7 @@ def sample(embedded: Embedded, size: int, seed: int) -> NDArray[np.int64]:
 
 
 @contextlib.contextmanager
-def deployed(policy: Policy, engine: Engine, bits: int, workers: int = 0) -> Iterator[tuple[Client, Path]]:
+def deployed(policy: Policy, engine: Engine, bits: int) -> Iterator[tuple[Client, Path]]:
     """A new collection with the policy's threshold, both servers running: a client's session, and where they lie."""
     with tempfile.TemporaryDirectory(prefix="pura-accuracy-") as name:
         folder = Path(name)
@@ -67,10 +66,18 @@ def deployed(policy: Policy, engine: Engine, bits: int, workers: int = 0) -> Ite
         )
         s1, s2, client = loopback.lay(folder / "made", keys, collection)
         for path in (s1, s2):
-            path.write_text(f"{path.read_text()}{_LIMITS}\n[workers]\ncount = {workers}\n")
+            path.write_text(f"{path.read_text()}{_LIMITS}")
         client.write_text(re.sub("(?m)^deadline_s = .*$", f"deadline_s = {DEADLINE_S}", client.read_text()))
         with two_servers(s1, s2, client, timeout_s=600.0), connect(client) as session:
             yield session, folder / "made"
+
+
+def enrol(session: Client, templates: Vectors, advance: Callable[[int], None] = lambda _: None) -> None:
+    """Enrol templates (n, D) as "face 0", "face 1", ...; raises the first error."""
+    faces = ((Ready(x), f"face {k}") for k, x in enumerate(templates))
+    for outcome in session.enroll_many(faces, lambda _: advance(1)):
+        if outcome.error is not None:
+            raise outcome.error
 
 
 def through_encryption(
@@ -79,27 +86,21 @@ def through_encryption(
     pairs: NDArray[np.int64],
     engine: Engine,
     bits: int,
-    progress: Callable[[], None] = lambda: None,
-    workers: int = 0,
+    advance: Callable[[int], None],
 ) -> dict[str, Any]:
     """The decisions of the encrypted system on pairs (places in the data set), beside those of plain integers."""
     data, vectors = embedded.data, embedded.vectors
     first, second = vectors[data.pairs[pairs, 0]], vectors[data.pairs[pairs, 1]]
-    plain = decisions(first, second, policy)
-    with deployed(policy, engine, bits, workers) as (session, _):
+    plain = of_pairs(integer_scores, quantised(vectors, policy.scale), data.pairs[pairs]) >= -policy.tau
+    answers = np.zeros(len(pairs), np.bool_)
+    with deployed(policy, engine, bits) as (session, _):
         began = time.monotonic()
-        for outcome in session.enroll_many(
-            ((Ready(first[k]), f"pair {k}") for k in range(len(pairs))), lambda _: progress()
-        ):
-            if outcome.error is not None:
-                raise outcome.error
-        enrolling = time.monotonic() - began
-        began = time.monotonic()
-        answers = np.zeros(len(pairs), np.bool_)
-        for k in range(len(pairs)):
-            answers[k] = session.verify(Ready(second[k]), f"pair {k}").match
-            progress()
-        verifying = time.monotonic() - began
+        enrol(session, first, advance)
+        enrolled = time.monotonic()
+        for k, x in enumerate(second):
+            answers[k] = session.verify(Ready(x), f"face {k}").match
+            advance(1)
+        verified = time.monotonic()
     same = data.same[pairs]
     return {
         "engine": engine.value,
@@ -113,18 +114,6 @@ def through_encryption(
         "right": int((answers == same).sum()),
         "false_matches": int((answers & ~same).sum()),
         "false_non_matches": int((~answers & same).sum()),
-        "enrol_s": enrolling,
-        "verify_s": verifying,
+        "enrol_s": enrolled - began,
+        "verify_s": verified - enrolled,
     }
-
-
-def decisions(first: NDArray[np.float64], second: NDArray[np.float64], policy: Policy) -> NDArray[np.bool_]:
-    """What plain integers decide: the client's own quantisation, and ||x - y||^2 <= tau."""
-    params = Params(
-        KeyId(b"\0" * 16),
-        2048,
-        dimension=policy.dimension,
-        scale=policy.scale,
-    )
-    xs, ys = quantise_many(first, params), quantise_many(second, params)
-    return np.array([int(distance2(x, y[None])[0]) <= policy.tau for x, y in zip(xs, ys, strict=True)], np.bool_)

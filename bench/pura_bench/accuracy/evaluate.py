@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pura import policy as policies
 from pura.crypto.encoding import quantise_many
 from pura.ids import KeyId
 from pura.params import Params, tau_from_cosine
 from pura_bench.accuracy import metrics
 from pura_bench.accuracy.embeddings import Embedded, Vectors
-from pura_bench.accuracy.metrics import Rate, Scores, Search
+from pura_bench.accuracy.metrics import Scores, Search
 from pura_bench.accuracy.people import Errors
 
 SCALES = (16, 32, 64, 128, 256, 512, 1024)
@@ -22,6 +23,8 @@ FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 FPIRS = (0.1, 0.01, 0.001)
 CURVE = 60
 _BLOCK = 512
+Score = Callable[[Vectors, Vectors], Scores]
+"""How two sets of vectors (n, D) and (m, D) are compared, (n, m)."""
 
 
 def similarities(x: Vectors, y: Vectors) -> Scores:
@@ -45,43 +48,38 @@ def integer_scores(x: Vectors, y: Vectors) -> Scores:
     return np.where(np.isnan(scores), -np.inf, scores)
 
 
-@dataclasses.dataclass(frozen=True)
-class Scorer:
-    """How two sets of vectors are compared."""
-
-    integers: bool = False
-
-    def __call__(self, x: Vectors, y: Vectors) -> Scores:
-        return integer_scores(x, y) if self.integers else similarities(x, y)
-
-    def of_pairs(self, vectors: Vectors, pairs: NDArray[np.int64]) -> Scores:
-        """(P,): the scores of pairs of rows."""
-        blocks = [pairs[i : i + _BLOCK] for i in range(0, len(pairs), _BLOCK)]
-        return np.concatenate([np.diagonal(self(vectors[b[:, 0]], vectors[b[:, 1]])) for b in blocks])
+def of_pairs(score: Score, vectors: Vectors, pairs: NDArray[np.int64]) -> Scores:
+    """(P,): the scores of pairs of rows."""
+    blocks = [pairs[i : i + _BLOCK] for i in range(0, len(pairs), _BLOCK)]
+    return np.concatenate([np.diagonal(score(vectors[b[:, 0]], vectors[b[:, 1]])) for b in blocks])
 
 
-def _upper(vectors: Vectors, people: NDArray[np.int64], score: Scorer) -> Iterator[tuple[Scores, NDArray[np.bool_]]]:
-    """Scores of all pairs of photos, and whether they are of one person, block by block."""
+def all_pairs(vectors: Vectors, people: NDArray[np.int64], score: Score) -> tuple[Scores, Scores]:
+    """(genuine, impostor) scores of all pairs of photos."""
+    genuine, impostor = [], []
     for i in range(0, len(vectors), _BLOCK):
         scores = score(vectors[i : i + _BLOCK], vectors[i:])
-        mask = np.triu(np.ones(scores.shape, np.bool_), 1)
-        yield scores[mask], (people[i : i + _BLOCK, None] == people[None, i:])[mask]
+        later = np.triu(np.ones(scores.shape, np.bool_), 1)
+        same = people[i : i + _BLOCK, None] == people[None, i:]
+        genuine.append(scores[later & same])
+        impostor.append(scores[later & ~same])
+    return np.concatenate(genuine), np.concatenate(impostor)
 
 
-def all_pairs(vectors: Vectors, people: NDArray[np.int64], score: Scorer) -> tuple[Scores, Scores]:
-    """(genuine, impostor) scores of all pairs of photos."""
-    parts = list(_upper(vectors, people, score))
-    return np.concatenate([s[same] for s, same in parts]), np.concatenate([s[~same] for s, same in parts])
-
-
-def impostors_and_genuine(embedded: Embedded) -> tuple[Scores, Scores]:
+def genuine_and_impostor(embedded: Embedded) -> tuple[Scores, Scores]:
     """(genuine, impostor) scores in floats: of all pairs of photos where people are known, else of the protocol's."""
-    score = Scorer()
     data = embedded.data
     if data.people is not None:
-        return all_pairs(embedded.vectors, data.people, score)
-    scores = score.of_pairs(embedded.vectors, data.pairs)
+        return all_pairs(embedded.vectors, data.people, similarities)
+    scores = of_pairs(similarities, embedded.vectors, data.pairs)
     return scores[data.same], scores[~data.same]
+
+
+def threshold(embedded: Embedded, fmr: float, policy: Path | None) -> float:
+    """A policy file's, or without one the lowest for this false match rate. Raises as `policy.read` does."""
+    if policy is not None:
+        return policies.read(policy).threshold
+    return metrics.threshold_for(genuine_and_impostor(embedded)[1], fmr)
 
 
 # --- tables -------------------------------------------------------------------------------------
@@ -103,30 +101,20 @@ def verification(
             "threshold": threshold,
             "fmr": metrics.matches(impostor, threshold).as_dict(),
             "fnmr": metrics.non_matches(genuine, threshold).as_dict(),
-            "accuracy": Rate(
-                int((genuine >= threshold).sum() + (impostor < threshold).sum()), len(genuine) + len(impostor)
-            ).as_dict(),
+            "accuracy": metrics.accuracy(scores, same, threshold).as_dict(),
         },
     }
     if fold is not None:
         each = metrics.cross_validated(scores, same, fold)
-        out["accuracy"] = {
-            "mean": float(each.mean()),
-            "std": float(each.std(ddof=1)),
-            "folds": len(each),
-        }
+        out["accuracy"] = {"mean": float(each.mean()), "std": float(each.std(ddof=1)), "folds": len(each)}
     return out
 
 
 def _tar_at(genuine: Scores, impostor: Scores, fmr: float) -> dict[str, Any]:
     threshold = metrics.threshold_for(impostor, fmr)
     hit = metrics.matches(genuine, threshold)
-    return {
-        "far": fmr,
-        "threshold": threshold,
-        "tar": hit.as_dict(),
-        "false_matches": metrics.matches(impostor, threshold).k,
-    }
+    false = metrics.matches(impostor, threshold).k
+    return {"far": fmr, "threshold": threshold, "tar": hit.as_dict(), "false_matches": false}
 
 
 def curve(genuine: Scores, impostor: Scores) -> list[list[float]]:
@@ -148,7 +136,7 @@ def histogram(genuine: Scores, impostor: Scores) -> dict[str, Any]:
     return {"edges": edges.tolist(), "genuine": counts[0], "impostor": counts[1]}
 
 
-def identification(vectors: Vectors, people: NDArray[np.int64], score: Scorer) -> dict[str, Any] | None:
+def identification(vectors: Vectors, people: NDArray[np.int64], score: Score) -> dict[str, Any] | None:
     """Rank-1 and open-set rates with one enrolled photo a person; None when nobody has two photos."""
     found = ~np.isnan(vectors[:, 0])
     search = Search.of(people, found)
@@ -180,12 +168,12 @@ def table(embedded: Embedded, threshold: float, scale: int | None, seed: int = 1
     threshold have intervals that draw people.
     """
     data = embedded.data
-    vectors, score, at = embedded.vectors, Scorer(), threshold
-    floats = score.of_pairs(vectors, data.pairs) >= at
+    vectors, score, at = embedded.vectors, similarities, threshold
+    floats = of_pairs(score, vectors, data.pairs) >= at
     if scale is not None:
-        vectors, score = quantised(vectors, scale), Scorer(integers=True)
+        vectors, score = quantised(vectors, scale), integer_scores
         at = float(-tau_from_cosine(threshold, scale))
-    scores = score.of_pairs(vectors, data.pairs)
+    scores = of_pairs(score, vectors, data.pairs)
     out: dict[str, Any] = {
         "scale": scale,
         "pairs": verification(scores, data.same, data.fold, at),

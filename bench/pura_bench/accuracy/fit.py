@@ -9,7 +9,7 @@ from pura.params import tau_from_cosine
 from pura.policy import Measured, MeasuredGroup, Policy
 from pura_bench.accuracy import groups, metrics, people
 from pura_bench.accuracy.embeddings import Embedded
-from pura_bench.accuracy.evaluate import Scorer, impostors_and_genuine
+from pura_bench.accuracy.evaluate import genuine_and_impostor, similarities
 from pura_bench.accuracy.groups import Labels
 
 
@@ -21,17 +21,16 @@ def fit(
     Intervals draw people, not pairs, where people are known: the pairs of one person err together. With labels, the
     errors of each group at this threshold are told too. Raises `BadDataSet` when labels are of nobody.
     """
-    genuine, impostor = impostors_and_genuine(embedded)
+    genuine, impostor = genuine_and_impostor(embedded)
     at = metrics.threshold_for(impostor, fmr)
     # a threshold that people can read; rounded away from matching
     at = float(np.ceil(at * 1e4) / 1e4)
-    false, missed = metrics.matches(impostor, at), metrics.non_matches(genuine, at)
+    false, missed, method = metrics.matches(impostor, at), metrics.non_matches(genuine, at), "Wilson"
     who = embedded.data.people
-    intervals, method = (false.interval, missed.interval), "Wilson"
     by_group: tuple[MeasuredGroup, ...] = ()
     if who is not None:
-        errors = people.Errors.of(embedded.vectors, who, Scorer(), at, seed)
-        intervals, method = (errors.fmr().interval, errors.fnmr().interval), people.METHOD
+        errors = people.Errors.of(embedded.vectors, who, similarities, at, seed)
+        false, missed, method = errors.fmr(), errors.fnmr(), people.METHOD
         if labels is not None:
             by_group = groups.measured(errors, groups.of_people(embedded, labels))
     return Policy(
@@ -48,11 +47,11 @@ def fit(
             impostor_pairs=false.n,
             false_matches=false.k,
             fmr=false.value,
-            fmr_interval=intervals[0],
+            fmr_interval=false.interval,
             fmr_interval_method=method,
             genuine_pairs=missed.n,
             fnmr=missed.value,
-            fnmr_interval=intervals[1],
+            fnmr_interval=missed.interval,
             fnmr_interval_method=method,
             group=by_group,
         ),

@@ -15,8 +15,9 @@ from pura.face import curves, several
 from pura_bench.accuracy.embeddings import Embedded
 from pura_bench.accuracy.evaluate import similarities
 from pura_bench.accuracy.people import Interval, drawn
+from pura_bench.accuracy.report import Row, Table, share
 from pura_bench.accuracy.templates import ALL, Trial
-from pura_bench.accuracy.topic import Photos, Row, Table, share, topic
+from pura_bench.accuracy.topic import Photos, topic
 
 THRESHOLDS = (0.37, 0.40, 0.43, 0.45, 0.48)
 PEOPLE = (100, 1_000, 5_749, 10_000, 100_000)
@@ -64,8 +65,7 @@ def by_person(hit: NDArray[np.bool_], asking: Embedded, seed: int) -> Interval:
 
 def _entries(training: Embedded, reported: Embedded, seed: int) -> list[Row]:
     """Labels are people with so many photos in one half; every photo of the other half is a stranger's."""
-    who = training.who
-    places = [np.flatnonzero((who == person) & training.found) for person in range(who.max() + 1)]
+    places = training.photos_of_people()
     rows: list[Row] = []
     for at in LABELS_AT:
         single = by_person(similarities(reported.vectors, training.vectors) >= at, reported, seed).value
@@ -76,9 +76,8 @@ def _entries(training: Embedded, reported: Embedded, seed: int) -> list[Row]:
                 scores = [similarities(reported.vectors, training.vectors[each]).max(1) for each in labels]
                 means = np.stack([several.mean(training.vectors[each]) for each in labels])
                 row["as entries of their own"] = by_person(np.stack(scores, 1) >= at, reported, seed).as_dict()
-                row["as one template"] = by_person(
-                    similarities(reported.vectors, means) >= at, reported, seed
-                ).as_dict()
+                hit = similarities(reported.vectors, means) >= at
+                row["as one template"] = by_person(hit, reported, seed).as_dict()
             row["were they of different people"] = share(curves.named(single, count))
             rows.append(row)
     return rows

@@ -17,8 +17,8 @@ people, so that it never saw the person whom it is asked about.
 
 from __future__ import annotations
 
+import functools
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -30,10 +30,11 @@ from pura.face.detect import Face
 from pura.face.images import Pixels
 from pura.face.pipeline import FacePipeline
 from pura_bench.accuracy import attributes, groups
-from pura_bench.accuracy.attributes import Attribute
-from pura_bench.accuracy.embeddings import Embedded, central_face
+from pura_bench.accuracy.attributes import Attribute, altered_crop, embed_crops
+from pura_bench.accuracy.embeddings import Embedded, Vectors, central_face
 from pura_bench.accuracy.people import auc, drawn, middle
-from pura_bench.accuracy.topic import Photos, Row, Table, models, topic
+from pura_bench.accuracy.report import Row, Table
+from pura_bench.accuracy.topic import Photos, models, topic
 
 NEIGHBOURS, BALL, FOLDS = 10, 0.9, 5
 FEWEST = 4
@@ -53,7 +54,6 @@ STEPS = (
 )
 UNCHANGED = {"brightness": 1, "contrast": 1, "JPEG": 100}
 """At which level an attribute leaves the photo as it is; 0 for the others."""
-Vectors = NDArray[np.float64]
 
 
 def alignments(steps: Vectors, identity: NDArray[np.int64]) -> dict[str, Vectors]:
@@ -128,52 +128,49 @@ def geometry(
     who = held.who[places]
     identity = who if each > 1 else np.zeros(len(who), np.int64)
     plain = [held.vectors[places], *(photos.embed(photos.reported, faces).vectors[places] for faces in pipelines[1:])]
-    crop = _Cropper(held, photos.faces, seed)
+
+    @functools.cache  # where a face is on the photo as it is, is looked for once
+    def where(place: int) -> Face | None:
+        return None if held.data.aligned else central_face(images.read(held.data.photos[place]), photos.faces)
+
+    def crop(place: int, attribute: Attribute, level: float) -> Pixels | None:
+        # the same draw for all levels: what is at random stays where it is
+        draw = np.random.default_rng([seed, zlib.crc32(attribute.name.encode()), place])
+        return altered_crop(held.data, place, [(attribute, level)], draw, photos.faces, where=where(place))
+
     rows: list[Row] = []
     with photos.bar("altering photos", 3 * len(STEPS) * len(places)) as advance:
         for attribute in STEPS:
-            steps: list[list[Vectors]] = [[] for _ in pipelines]
+            crops: list[list[Pixels | None] | None] = []  # at each level; None: the photos as they are
             for level in attribute.levels:
-                if level == UNCHANGED.get(attribute.name, 0):
-                    crops = None
-                else:
-                    crops = [crop(int(place), attribute, level) for place in places]
-                for mine, faces, unchanged in zip(steps, pipelines, plain, strict=True):
-                    mine.append(unchanged if crops is None else attributes.embed_crops(crops, faces))
+                altered = level != UNCHANGED.get(attribute.name, 0)
+                crops.append([crop(int(place), attribute, level) for place in places] if altered else None)
                 advance(len(places))
-            for mine, faces, unchanged in zip(steps, pipelines, plain, strict=True):
+            for faces, unchanged in zip(pipelines, plain, strict=True):
+                steps = [unchanged if level is None else embed_crops(level, faces) for level in crops]
                 about = {"embedder": faces.spec.name, "attribute": attribute.name,
                          "steps": "{:g}, {:g}, {:g} ".format(*attribute.levels) + attribute.unit}  # fmt: skip
-                rows.append(about | _row(np.stack(mine), unchanged, who, identity, seed))
-    rows += [row for file in (files,) if file for row in _labelled(file, held, places, pipelines, plain, seed)]
+                rows.append(about | _row(np.stack(steps), unchanged, who, identity, seed))
+    if files:
+        # the first group against all others, by one photo each: nothing is altered, so there is no E
+        (name, mask), *_ = groups.of_people(held, groups.read(files)).items()
+        one_each = np.unique(who, return_index=True)[1]
+        has = mask[who[one_each]]
+        having, lacking = one_each[has], one_each[~has]
+        of = who[np.concatenate([having, lacking])]
+        for faces, vectors in zip(pipelines, plain, strict=True):
+            parts = vectors[having], vectors[lacking]
+            rows.append({"embedder": faces.spec.name, "attribute": f"{name} (labels)", "steps": "as they are",
+                         "KS": macroscale(*parts), "probe, AUC": probe(*parts, of, seed)})  # fmt: skip
     kind = f"{each} photos of each person" if each > 1 else "one photo each, one cloud"
     return [Table(f"geometry, {held.data.name}: {len(np.unique(who))} people, {kind}", rows)]
 
 
 def _sample(held: Embedded, people: int, each: int, seed: int) -> NDArray[np.int64]:
     """The first photos of people who have so many, drawn by a seed."""
-    found = np.flatnonzero(held.found)
-    have = [found[held.who[found] == person] for person in range(held.who.max() + 1)]
-    have = [mine[:each] for mine in have if len(mine) >= each]
+    have = [mine[:each] for mine in held.photos_of_people() if len(mine) >= each]
     chosen = np.random.default_rng(seed).permutation(len(have))[:people]
     return np.concatenate([have[i] for i in np.sort(chosen)])
-
-
-class _Cropper:
-    """Altered faces of a data set; where a face is on the photo as it is, is looked for once."""
-
-    def __init__(self, held: Embedded, faces: FacePipeline, seed: int) -> None:
-        self._data, self._faces, self._seed = held.data, faces, seed
-        self._where: dict[int, Face] = {}
-
-    def __call__(self, place: int, attribute: Attribute, level: float) -> Pixels | None:
-        photo, aligned = self._data.photos[place], self._data.aligned
-        if not aligned and place not in self._where:
-            self._where[place] = central_face(images.read(photo), self._faces)
-        # the same draw for all levels: what is at random stays where it is
-        draw = np.random.default_rng([self._seed, zlib.crc32(attribute.name.encode()), place])
-        where = self._where.get(place)
-        return attributes.altered_crop(photo, aligned, attribute, level, draw, self._faces, where=where)
 
 
 def _row(steps: Vectors, plain: Vectors, who: NDArray[np.int64], identity: NDArray[np.int64], seed: int) -> Row:
@@ -193,23 +190,3 @@ def _row(steps: Vectors, plain: Vectors, who: NDArray[np.int64], identity: NDArr
         "probe, AUC": probe(at_end[found], plain[found], both, seed),
         **lost,
     }
-
-
-def _labelled(
-    files: tuple[Path, ...],
-    held: Embedded,
-    places: NDArray[np.int64],
-    pipelines: list[FacePipeline],
-    plain: list[Vectors],
-    seed: int,
-) -> Iterator[Row]:
-    """The first group of the labels against all others, by one photo each: nothing is altered, so there is no E."""
-    (name, mask), *_ = groups.of_people(held, groups.read(files)).items()
-    who = held.who[places]
-    has = mask[who]
-    one_each = np.unique(who, return_index=True)[1]
-    for faces, vectors in zip(pipelines, plain, strict=True):
-        having, lacking = (vectors[[i for i in one_each if has[i] == flag]] for flag in (True, False))
-        people = np.concatenate([who[[i for i in one_each if has[i] == flag]] for flag in (True, False)])
-        yield {"embedder": faces.spec.name, "attribute": f"{name} (labels)", "steps": "as they are",
-               "KS": macroscale(having, lacking), "probe, AUC": probe(having, lacking, people, seed)}  # fmt: skip

@@ -19,14 +19,13 @@ from pathlib import Path
 import click
 import numpy as np
 
-from pura import policy as policies
 from pura.policy import MeasuredGroup
-from pura_bench.accuracy import metrics
 from pura_bench.accuracy.datasets import BadDataSet
 from pura_bench.accuracy.embeddings import Embedded
-from pura_bench.accuracy.evaluate import Scorer, impostors_and_genuine
+from pura_bench.accuracy.evaluate import similarities, threshold
 from pura_bench.accuracy.people import Errors, Group, Interval, middle
-from pura_bench.accuracy.topic import Photos, Row, Table, topic
+from pura_bench.accuracy.report import Row, Table
+from pura_bench.accuracy.topic import Photos, topic
 
 Labels = dict[str, str | None]
 """A person's or a photo's name -> its group; None: of two."""
@@ -95,24 +94,20 @@ def measured(errors: Errors, groups: dict[str, Group]) -> tuple[MeasuredGroup, .
 
 def rows(errors: Errors, groups: dict[str, Group], about: Row) -> list[Row]:
     """Errors within each group, between any two, and of all."""
-    out = []
-    within: dict[str, tuple[Interval, Interval]] = {}
-    for name, mask in groups.items():
-        within[name] = errors.fmr(mask), errors.fnmr(mask)
-        out.append({**about, "who": name, "people": int(mask.sum()), **_cells(*within[name])})
-    for one, two in itertools.combinations(groups, 2):
-        cross = errors.fmr(groups[one], groups[two])
-        out.append({**about, "who": f"{one} with {two}", "people": None, **_cells(cross, None)})
-    out.append({**about, "who": "all people", "people": len(errors.photos), **_cells(errors.fmr(), errors.fnmr())})
-    differentials = (_ratio([rates[i] for rates in within.values()]) for i in (0, 1))
-    out.append({**about, "who": "largest / smallest", "people": None, **_cells(*differentials)})
-    return out
 
+    def row(who: str, people: int | None, fmr: Row | None, fnmr: Row | None) -> Row:
+        return {**about, "who": who, "people": people, "FMR": fmr, "FNMR": fnmr}
 
-def _cells(fmr: Interval | Row | None, fnmr: Interval | Row | None) -> Row:
-    return {
-        name: rate.as_dict() if isinstance(rate, Interval) else rate for name, rate in (("FMR", fmr), ("FNMR", fnmr))
-    }
+    within = {name: (errors.fmr(mask), errors.fnmr(mask)) for name, mask in groups.items()}
+    return [
+        *(row(name, int(groups[name].sum()), *(rate.as_dict() for rate in both)) for name, both in within.items()),
+        *(
+            row(f"{one} with {two}", None, errors.fmr(groups[one], groups[two]).as_dict(), None)
+            for one, two in itertools.combinations(groups, 2)
+        ),
+        row("all people", len(errors.photos), errors.fmr().as_dict(), errors.fnmr().as_dict()),
+        row("largest / smallest", None, *(_ratio([rates[i] for rates in within.values()]) for i in (0, 1))),
+    ]
 
 
 def _ratio(rates: list[Interval]) -> Row | None:
@@ -138,15 +133,11 @@ def groups(photos: Photos, seed: int, files: tuple[Path, ...], fmr: float, polic
     """
     labels = read(files)
     halves = [photos.embed(each) for each in (photos.training, photos.reported) if each is not None]
-    at = policies.read(policy).threshold if policy else _fitted(halves[0], fmr)
+    at = threshold(halves[0], fmr, policy)
     out: list[Row] = []
     for half in halves:
         by = of_people(half, labels)
-        errors = Errors.of(half.vectors, half.who, Scorer(), at, seed)
+        errors = Errors.of(half.vectors, half.who, similarities, at, seed)
         out += rows(errors, by, {"photos": half.data.name})
     dropped = sum(group is None for group in labels.values())
     return [Table(f"errors by group at the global threshold {at:.4f}; {dropped} names in two groups left out", out)]
-
-
-def _fitted(embedded: Embedded, fmr: float) -> float:
-    return metrics.threshold_for(impostors_and_genuine(embedded)[1], fmr)

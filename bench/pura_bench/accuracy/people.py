@@ -17,6 +17,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from pura_bench.accuracy.metrics import Rate
+
 ROUNDS, AUC_ROUNDS = 1000, 300
 METHOD = f"bootstrap over people, {ROUNDS} rounds"
 _BLOCK = 512
@@ -27,11 +29,9 @@ Group = NDArray[np.bool_]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Interval:
+class Interval(Rate):
     """A rate k / n, and the same in each draw of people."""
 
-    k: int
-    n: int
     draws: Floats
 
     @classmethod
@@ -40,19 +40,12 @@ class Interval:
         return cls(round(float(k.sum())), round(float(n.sum())), _over(weights @ k, weights @ n))
 
     @property
-    def value(self) -> float:
-        return self.k / self.n if self.n else float("nan")
-
-    @property
     def interval(self) -> tuple[float, float]:
         """The middle 95 % of the draws."""
         return middle(self.draws)
 
     def as_dict(self) -> dict[str, object]:
-        if not self.n:
-            return {"k": 0, "n": 0}
-        low, high = self.interval
-        return {"k": self.k, "n": self.n, "value": self.value, "low": low, "high": high}
+        return super().as_dict() if self.n else {"k": 0, "n": 0}
 
 
 def middle(draws: Floats) -> tuple[float, float]:

@@ -5,16 +5,72 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-Rows = list[list[str]]
-"""A table: the first row holds the heads."""
+import rich.table
+from rich.console import Console
+
+Row = dict[str, Any]
+SMALL = 1e-3
+"""Below it a rate is written as a power of ten."""
 
 
-def parts(result: dict[str, Any]) -> list[tuple[str, Rows, str]]:
-    """(title, table, plot as data URI or "") of each part of a result."""
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """rows: a dict each; their keys are the heads.
+
+    A cell is text, a number, or a rate or estimate with its interval, as a dict.
+    """
+
+    title: str
+    rows: list[Row]
+
+    def as_text(self) -> list[list[str]]:
+        """The heads, then the rows."""
+        heads = list(dict.fromkeys(head for row in self.rows for head in row))
+        return [heads, *([cell(row.get(head)) for head in heads] for row in self.rows)]
+
+    def show(self, console: Console) -> None:
+        """Print it."""
+        heads, *rows = self.as_text()
+        out = rich.table.Table(*heads, title=self.title)
+        for row in rows:
+            out.add_row(*row)
+        console.print(out)
+
+
+def cell(value: Any) -> str:
+    """A rate, which has a count `k`, in per cent with its interval; an estimate, which has none, as it is."""
+    match value:
+        case None:
+            return "-"
+        case {"n": 0}:
+            return "none"
+        case {"k": 0, "n": n, "high": 0.0}:
+            return f"0 of {n:,}"  # nobody to draw: no interval
+        case {"k": _, "value": rate, "low": low, "high": high, "n": n}:
+            return f"{share(rate)} ({share(low)} to {share(high)}) of {n:,}"
+        case {"value": middle, "low": low, "high": high, **more}:
+            of = f", n = {more['n']:,}" if "n" in more else ""
+            return f"{middle:.3f} ({low:.3f} to {high:.3f}{of})"
+        case float():
+            return f"{value:.4g}"
+        case int() if not isinstance(value, bool):
+            return f"{value:,}"
+        case _:
+            return str(value)
+
+
+def share(value: float) -> str:
+    """In per cent; a small one as a power of ten."""
+    return f"{value:.1e}" if 0 < value < SMALL else f"{100 * value:.2f} %" if value else "0"
+
+
+def parts(result: Row) -> list[tuple[str, list[list[str]], str]]:
+    """(title, table as text, plot as data URI or "") of each part of a result."""
     from pura_bench.report.plots import draw
 
     painters: dict[str, tuple[Callable[..., None], tuple[float, float]]] = {
@@ -23,38 +79,36 @@ def parts(result: dict[str, Any]) -> list[tuple[str, Rows, str]]:
         "Invariance": (_invariance, (9, 5.5)),
     }
     out = []
-    for title, rows in tables(result):
-        found = next((one for head, one in painters.items() if title.startswith(head)), None)
+    for table in tables(result):
+        found = next((one for head, one in painters.items() if table.title.startswith(head)), None)
         image = "" if found is None else draw(found[1], functools.partial(found[0], result=result))
-        out.append((title, rows, image))
+        out.append((table.title, table.as_text(), image))
     return out
 
 
-def tables(result: dict[str, Any]) -> list[tuple[str, Rows]]:
-    """(title, rows) of each part of a result, as text."""
+def tables(result: Row) -> list[Table]:
+    """A table of each part of a result."""
     name = result["data_set"]["name"]
-    out = [
-        (f"Accuracy on {name}: floats and templates", accuracy_rows(result)),
-        (f"Threshold: {policy_title(result)}", policy_rows(result)),
+    invariance, encrypted = result.get("invariance"), result.get("encrypted")
+    found = [
+        (f"Accuracy on {name}: floats and templates", _accuracy(result)),
+        (f"Threshold: {_fitted_on(result)}", [_policy(result["policy"])]),
+        (f"All pairs of photos of {name}: TAR at FAR", _each(result, "all_pairs", _all_pairs)),
+        (f"Identification on {name}: one enrolled photo a person", _each(result, "identification", _identification)),
     ]
-    if any("all_pairs" in row for row in result["rows"]):
-        out.append((f"All pairs of photos of {name}: TAR at FAR", all_pairs_rows(result)))
-    if any(row.get("identification") for row in result["rows"]):
-        out.append((f"Identification on {name}: one enrolled photo a person", identification_rows(result)))
-    if result.get("invariance"):
-        out.append(
-            (f"Invariance: {result['invariance']['pairs']} pairs of {name}, one photo altered", invariance_rows(result))
-        )
-    if result.get("encrypted"):
-        out.append((f"Through encryption: {name}", encrypted_rows(result)))
-    return out
+    if invariance:
+        title = f"Invariance: {invariance['pairs']} pairs of {name}, one photo altered"
+        found.append((title, list(_altered(invariance))))
+    if encrypted:
+        found.append((f"Through encryption: {name}", [_encrypted(encrypted)]))
+    return [Table(title, rows) for title, rows in found if rows]
 
 
-def _percent(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{100 * value:.{digits}f}"
+def _percent(value: float, digits: int = 2) -> str:
+    return f"{100 * value:.{digits}f}"
 
 
-def _rate(rate: dict[str, Any], digits: int = 2) -> str:
+def _rate(rate: Row, digits: int = 2) -> str:
     """A rate in per cent with its interval; where nobody errs, whoever is drawn, there is none."""
     if rate["value"] == rate["high"] == 0:
         return f"0 of {rate['n']:,}"
@@ -62,154 +116,118 @@ def _rate(rate: dict[str, Any], digits: int = 2) -> str:
     return f"{_percent(rate['value'], digits)} ({low} to {high})"
 
 
-def _scale(row: dict[str, Any]) -> str:
+def _scale(row: Row) -> str:
     return "floats" if row["scale"] is None else f"S = {row['scale']}"
 
 
-def accuracy_rows(result: dict[str, Any]) -> Rows:
+def _each(result: Row, part: str, cells: Callable[[Row], Row]) -> list[Row]:
+    """A row for each scale that has this part."""
+    return [{"": _scale(row), **cells(row[part])} for row in result["rows"] if row.get(part)]
+
+
+def _accuracy(result: Row) -> list[Row]:
     """The protocol's pairs."""
-    heads = [
-        "",
-        "right at the threshold, %",
-        "FMR there, %",
-        "FNMR there, %",
-        "decisions changed",
-        "EER, %",
-        "10 folds, each at the others' best threshold, %",
-    ]
-    out = [heads]
+    out = []
     for row in result["rows"]:
         pairs, at = row["pairs"], row["pairs"]["at_threshold"]
         folds = pairs["accuracy"]
         changed = "" if row["scale"] is None else f"{row['changed']} of {result['data_set']['pairs']}"
+        spread = f"{_percent(folds['mean'])} ± {_percent(folds['std'])}"
         out.append(
-            [
-                _scale(row),
-                _rate(at["accuracy"]),
-                _rate(at["fmr"]),
-                _rate(at["fnmr"]),
-                changed,
-                _percent(pairs["eer"]),
-                f"{_percent(folds['mean'])} ± {_percent(folds['std'])}",
-            ]
+            {
+                "": _scale(row),
+                "right at the threshold, %": _rate(at["accuracy"]),
+                "FMR there, %": _rate(at["fmr"]),
+                "FNMR there, %": _rate(at["fnmr"]),
+                "decisions changed": changed,
+                "EER, %": _percent(pairs["eer"]),
+                "10 folds, each at the others' best threshold, %": spread,
+            }
         )
     return out
 
 
-def policy_title(result: dict[str, Any]) -> str:
+def _fitted_on(result: Row) -> str:
     """Where the threshold comes from."""
     measured = result["policy"]["measured"]["data_set"]
     return f"fitted on {measured}" + ("" if result["held_out"] else ", which is also what is reported")
 
 
-def policy_rows(result: dict[str, Any]) -> Rows:
+def _policy(policy: Row) -> Row:
     """The threshold and what it did where it was fitted."""
-    policy = result["policy"]
     measured = policy["measured"]
     low, high = measured["fmr_interval"]
     missed_low, missed_high = measured["fnmr_interval"]
-    return [
-        ["wanted FMR", "threshold", "tau", "FMR there", "interval at 95 %", "impostor pairs", "FNMR there, %"],
-        [
-            f"{policy['wanted_fmr']:.0e}",
-            f"{policy['threshold']:.4f}",
-            f"{policy['tau']:,} at S = {policy['scale']}",
-            f"{measured['fmr']:.2e}",
-            f"{low:.1e} to {high:.1e} ({measured['fmr_interval_method']})",
-            f"{measured['impostor_pairs']:,}",
-            f"{_percent(measured['fnmr'])} ({_percent(missed_low)} to {_percent(missed_high)})",
-        ],
-    ]
+    return {
+        "wanted FMR": f"{policy['wanted_fmr']:.0e}",
+        "threshold": f"{policy['threshold']:.4f}",
+        "tau": f"{policy['tau']:,} at S = {policy['scale']}",
+        "FMR there": f"{measured['fmr']:.2e}",
+        "interval at 95 %": f"{low:.1e} to {high:.1e} ({measured['fmr_interval_method']})",
+        "impostor pairs": f"{measured['impostor_pairs']:,}",
+        "FNMR there, %": f"{_percent(measured['fnmr'])} ({_percent(missed_low)} to {_percent(missed_high)})",
+    }
 
 
-def all_pairs_rows(result: dict[str, Any]) -> Rows:
+def _all_pairs(every: Row) -> Row:
     """TAR at FAR over all pairs of photos."""
-    rows = [row for row in result["rows"] if "all_pairs" in row]
-    fars = [each["far"] for each in rows[0]["all_pairs"]["tar_at_far"]]
-    heads = [
-        "",
-        *(f"TAR at FAR {far:.0e}, %" for far in fars),
-        "EER, %",
-        "FMR at the threshold",
-        "FNMR at the threshold, %",
-    ]
-    out = [heads]
-    for row in rows:
-        every = row["all_pairs"]
-        at = every["at_threshold"]
-        tars = [_percent(each["tar"]["value"]) for each in every["tar_at_far"]]
-        false = at["fmr"]
-        fmr = f"{false['value']:.2e} ({false['low']:.1e} to {false['high']:.1e})"
-        out.append([_scale(row), *tars, _percent(every["eer"]), fmr, _rate(at["fnmr"])])
-    return out
+    at, false = every["at_threshold"], every["at_threshold"]["fmr"]
+    return {
+        **{f"TAR at FAR {each['far']:.0e}, %": _percent(each["tar"]["value"]) for each in every["tar_at_far"]},
+        "EER, %": _percent(every["eer"]),
+        "FMR at the threshold": f"{false['value']:.2e} ({false['low']:.1e} to {false['high']:.1e})",
+        "FNMR at the threshold, %": _rate(at["fnmr"]),
+    }
 
 
-def identification_rows(result: dict[str, Any]) -> Rows:
+def _identification(found: Row) -> Row:
     """Rank-1 and TPIR at FPIR."""
-    rows = [row for row in result["rows"] if row.get("identification")]
-    first = rows[0]["identification"]
-    fpirs = [each["fpir"] for each in first["open_set"]]
-    heads = ["", f"rank-1 of {first['mated_probes']:,} in {first['gallery']:,}, %"]
-    out = [heads + [f"TPIR at FPIR {fpir:g} of {first['strangers']:,} strangers, %" for fpir in fpirs]]
-    for row in rows:
-        found = row["identification"]
-        tpirs = [_rate(each["tpir"]) for each in found["open_set"]]
-        out.append([_scale(row), _rate(found["rank_1"]), *tpirs])
-    return out
+    strangers = f"{found['strangers']:,} strangers, %"
+    return {
+        f"rank-1 of {found['mated_probes']:,} in {found['gallery']:,}, %": _rate(found["rank_1"]),
+        **{f"TPIR at FPIR {each['fpir']:g} of {strangers}": _rate(each["tpir"]) for each in found["open_set"]},
+    }
 
 
-def invariance_rows(result: dict[str, Any]) -> Rows:
+def _altered(table: Row) -> Iterator[Row]:
     """Displacement against the distance between people, and the change of the errors."""
-    table = result["invariance"]
     base = table["unaltered"]
-    out = [["attribute", "level", "displacement / distance between people", "consistency", "faces not found", "FNMR, %",
-            "change, points", "FMR, %"]]  # fmt: skip
     within = table["distance_within_people"] / table["distance_between_people"]
-    out.append(["two photos as they are", "", f"{within:.3f}", "", str(base["not_found"]), _rate(base["fnmr"], 1), "",
-                _percent(base["fmr"]["value"], 3)])  # fmt: skip
-    for row in table["rows"]:
-        relative = "-" if row["relative"] is None else f"{row['relative']:.3f}"
-        consistency = "-" if row["consistency"] is None else f"{row['consistency']:.2f}"
+    plain = {"attribute": "two photos as they are", "level": None, "unit": "", "relative": within, **base}
+    for row in (plain, *table["rows"]):
+        relative, consistency = row["relative"], row.get("consistency")
         change = 100 * (row["fnmr"]["value"] - base["fnmr"]["value"])
-        out.append(
-            [
-                row["attribute"],
-                f"{row['level']:g} {row['unit']}",
-                relative,
-                consistency,
-                str(row["not_found"]),
-                _rate(row["fnmr"], 1),
-                f"{change:+.1f}",
-                _percent(row["fmr"]["value"], 3),
-            ]
-        )
-    return out
+        yield {
+            "attribute": row["attribute"],
+            "level": "" if row is plain else f"{row['level']:g} {row['unit']}",
+            "displacement / distance between people": "-" if relative is None else f"{relative:.3f}",
+            "consistency": "" if row is plain else "-" if consistency is None else f"{consistency:.2f}",
+            "faces not found": str(row["not_found"]),
+            "FNMR, %": _rate(row["fnmr"], 1),
+            "change, points": "" if row is plain else f"{change:+.1f}",
+            "FMR, %": _percent(row["fmr"]["value"], 3),
+        }
 
 
-def encrypted_rows(result: dict[str, Any]) -> Rows:
+def _encrypted(found: Row) -> Row:
     """Decisions of two servers beside plain integers."""
-    found = result["encrypted"]
-    return [
-        ["engine", "key", "pairs", "equal to plain integers", "right", "false matches", "false non-matches",
-         "s an enrolment", "s a question"],
-        [
-            found["engine"],
-            f"{found['bits']} bits",
-            f"{found['pairs']:,} of {found['of']:,}",
-            f"{found['equal_to_plain_integers']:,}",
-            f"{found['right']:,}",
-            str(found["false_matches"]),
-            str(found["false_non_matches"]),
-            f"{found['enrol_s'] / found['pairs']:.3f}",
-            f"{found['verify_s'] / found['pairs']:.3f}",
-        ],
-    ]  # fmt: skip
+    return {
+        "engine": found["engine"],
+        "key": f"{found['bits']} bits",
+        "pairs": f"{found['pairs']:,} of {found['of']:,}",
+        "equal to plain integers": f"{found['equal_to_plain_integers']:,}",
+        "right": f"{found['right']:,}",
+        "false matches": str(found["false_matches"]),
+        "false non-matches": str(found["false_non_matches"]),
+        "s an enrolment": f"{found['enrol_s'] / found['pairs']:.3f}",
+        "s a question": f"{found['verify_s'] / found['pairs']:.3f}",
+    }
 
 
 # --- plots --------------------------------------------------------------------------------------
 
 
-def _roc(axes: Any, result: dict[str, Any]) -> None:
+def _roc(axes: Any, result: Row) -> None:
     """FNMR against FMR, both logarithmic."""
     for row in result["rows"]:
         if "roc" in row:
@@ -221,7 +239,7 @@ def _roc(axes: Any, result: dict[str, Any]) -> None:
     axes.legend()
 
 
-def _scores(axes: Any, result: dict[str, Any]) -> None:
+def _scores(axes: Any, result: Row) -> None:
     """How scores of one person and of two are spread, and the threshold."""
     scores = result["scores"]
     edges = scores["edges"]
@@ -233,7 +251,7 @@ def _scores(axes: Any, result: dict[str, Any]) -> None:
     axes.legend()
 
 
-def _invariance(axes: Any, result: dict[str, Any]) -> None:
+def _invariance(axes: Any, result: Row) -> None:
     """Displacement and false non-matches, a group of bars for each attribute."""
     table = result["invariance"]
     rows = table["rows"]

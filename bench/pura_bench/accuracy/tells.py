@@ -17,6 +17,7 @@ server's, are the positive control.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sqlite3
 import zlib
 from collections.abc import Callable, Sequence
@@ -31,29 +32,27 @@ from pura.attack import basis as bases
 from pura.attack import darkerbb
 from pura.attack.embedders import OpenCvEmbed
 from pura.attack.oracle import PlaintextScores, unit
-from pura.crypto.encoding import quantise_many
-from pura.errors import NoFace
-from pura.face import images, weights
+from pura.face import weights
 from pura.face.images import Pixels
 from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE
-from pura.ids import Engine, KeyId
-from pura.params import DEFAULT_SCALE, Params
+from pura.ids import Engine
+from pura.params import DEFAULT_SCALE
 from pura.policy import Policy
 from pura_bench.accuracy import attributes, groups
-from pura_bench.accuracy.attributes import Attribute
-from pura_bench.accuracy.embeddings import Embedded, central_crop, central_face
-from pura_bench.accuracy.encrypted import deployed
+from pura_bench.accuracy.attributes import Attribute, altered_crop
+from pura_bench.accuracy.embeddings import Embedded
+from pura_bench.accuracy.encrypted import deployed, enrol
 from pura_bench.accuracy.evaluate import integer_scores, quantised
 from pura_bench.accuracy.fit import fit
 from pura_bench.accuracy.people import auc
-from pura_bench.accuracy.topic import Photos, Row, Table, topic
-from pura_client.templates import Ready
+from pura_bench.accuracy.report import Row, Table
+from pura_bench.accuracy.topic import Photos, topic
 
 ADDED = (
-    (Attribute("glasses", "% of the distance of the eyes", attributes.glasses, (8,)), 8),
-    (Attribute("blur", "% of the face's width", attributes.blur, (2,)), 2),
-    (Attribute("darkness", "factor", attributes.brightness, (0.4,)), 0.4),
+    Attribute("glasses", "% of the distance of the eyes", attributes.glasses, (8,)),
+    Attribute("blur", "% of the face's width", attributes.blur, (2,)),
+    Attribute("darkness", "factor", attributes.brightness, (0.4,)),
 )
 COMPONENTS, GAIN = 300, 3.0
 QUESTIONS = (200, 1_000)
@@ -103,27 +102,17 @@ def make(given: Given, size: int, seed: int, faces: FacePipeline, advance: Calla
     for place in chosen:
         draw = np.random.default_rng([seed, zlib.crc32(half.data.name.encode()), int(place)])
         added = draw.random(len(ADDED)) < 0.5
-        crop = _with(images.read(half.data.photos[place]), added, draw, faces)
+        changes = [(attribute, attribute.levels[0]) for attribute in itertools.compress(ADDED, added)]
+        crop = altered_crop(half.data, place, changes, draw, faces)
         if crop is not None:
             crops.append(crop)
             kept.append(place)
             coins.append(added)
         advance(1)
     labels = {name: mask[kept] for name, mask in given.labels.items()}
-    labels |= {attribute.name: np.array(coins)[:, i] for i, (attribute, _) in enumerate(ADDED)}
+    labels |= {attribute.name: np.array(coins)[:, i] for i, attribute in enumerate(ADDED)}
     rest = np.flatnonzero(half.found & ~np.isin(half.who, half.who[kept]))
     return Made(crops, labels, rest)
-
-
-def _with(image: Pixels, added: NDArray[np.bool_], draw: np.random.Generator, faces: FacePipeline) -> Pixels | None:
-    try:
-        face = central_face(image, faces)
-        for (attribute, level), flag in zip(ADDED, added, strict=True):
-            if flag:
-                image = attribute.apply(image, face, level, draw)
-        return central_crop(image, faces)
-    except NoFace:
-        return None
 
 
 # --- inference ----------------------------------------------------------------------------------
@@ -131,10 +120,8 @@ def _with(image: Pixels, added: NDArray[np.bool_], draw: np.random.Generator, fa
 
 def inferred(fitted: Floats, known: Labels, asked: Floats, true: Labels, seed: int) -> Row:
     """AUC of each attribute: fitted on some people, asked about others; (n, F) each."""
-    out: Row = {}
-    for name, labels in known.items():
-        out[name] = auc(true[name], _machine().fit(fitted, labels).decision_function(asked), _each(asked), seed)
-    return out
+    told = {name: _machine().fit(fitted, labels).decision_function(asked) for name, labels in known.items()}
+    return {name: auc(true[name], each, np.arange(len(asked)), seed) for name, each in told.items()}
 
 
 def across(features: Floats, labels: Labels, seed: int) -> Row:
@@ -145,7 +132,7 @@ def across(features: Floats, labels: Labels, seed: int) -> Row:
     out: Row = {}
     for name, each in labels.items():
         told = cross_val_predict(_machine(), features, each, cv=folds, method="decision_function")
-        out[name] = auc(each, told, _each(features), seed)
+        out[name] = auc(each, told, np.arange(len(features)), seed)
     return out
 
 
@@ -155,10 +142,6 @@ def _machine() -> Any:
     from sklearn.svm import SVC
 
     return make_pipeline(StandardScaler(), SVC(C=2.0))
-
-
-def _each(rows: Floats) -> NDArray[np.int64]:
-    return np.arange(len(rows))
 
 
 # --- what there is to see -----------------------------------------------------------------------
@@ -222,17 +205,18 @@ def tells(
     labels = groups.read(files), groups.read(photo_labels)
     fitted, asked = (Given.of(half, *labels) for half in (training, reported))
     with photos.bar("altering photos", people + people // 2) as advance:
-        attacker, targets = (
-            make(given, size, seed, photos.faces, advance) for given, size in ((fitted, people), (asked, people // 2))
-        )
+        attacker = make(fitted, people, seed, photos.faces, advance)
+        targets = make(asked, people // 2, seed, photos.faces, advance)
+
+    def row(what: str, mine: Floats, theirs: Floats, true: Labels = targets.labels) -> Row:
+        return {"from": what, "people": len(theirs), **inferred(mine, attacker.labels, theirs, true, seed)}
+
     mine, theirs = (made.embed(photos.faces) for made in (attacker, targets))
-    name = photos.faces.spec.name
-    rows: list[Row] = [
-        {"from": f"templates in the clear, {name}, photos as they are", "people": None,
-         **_unaltered(fitted, asked, seed)},
-        {"from": f"templates in the clear, {name}", "people": len(theirs),
-         **inferred(mine, attacker.labels, theirs, targets.labels, seed)},
-    ]  # fmt: skip
+    clear = f"templates in the clear, {photos.faces.spec.name}"
+    rows = [
+        {"from": f"{clear}, photos as they are", "people": None, **_unaltered(fitted, asked, seed)},
+        row(clear, mine, theirs),
+    ]
     if victims:
         plain = FacePipeline(SFACE)
         known = attacker.embed(plain)
@@ -240,11 +224,10 @@ def tells(
         true = {each: flags[chosen] for each, flags in targets.labels.items()}
         stolen = targets.embed(plain)[chosen]
         drawn = pictures(attacker, [targets.crops[i] for i in chosen], questions, seed)
-        rows.append({"from": "the same people's templates in the clear, sface", "people": len(chosen),
-                     **inferred(known, attacker.labels, stolen, true, seed)})  # fmt: skip
         close = float(np.median((unit(drawn) * stolen).sum(1)))
-        rows.append({"from": f"DarkerBB's pictures, {questions} scores each (median cosine {close:.2f})",
-                     "people": len(chosen), **inferred(known, attacker.labels, drawn, true, seed)})  # fmt: skip
+        what = f"DarkerBB's pictures, {questions} scores each (median cosine {close:.2f})"
+        rows.append(row("the same people's templates in the clear, sface", known, stolen, true))
+        rows.append(row(what, known, drawn, true))
     policy = fit(training, photos.faces.spec, 1e-4, DEFAULT_SCALE, seed)
     if enrolled:
         rows += _servers(theirs[:enrolled], {k: v[:enrolled] for k, v in targets.labels.items()}, policy, bits, seed)
@@ -252,11 +235,9 @@ def tells(
         probes = training.vectors[attacker.rest[:count]]
         seen, heard = (answers(each, probes, policy.tau) for each in (mine, theirs))
         what = f"the product's answers to {len(probes):,} strangers' photos, {int(heard.sum())} matches"
-        told = inferred(seen, attacker.labels, heard, targets.labels, seed)
-        rows.append({"from": what, "people": len(theirs), **told})
-    return [
-        Table(f"attributes inferred, AUC (0.5 is chance), {reported.data.name}; fitted on {training.data.name}", rows)
-    ]
+        rows.append(row(what, seen, heard))
+    title = f"attributes inferred, AUC (0.5 is chance), {reported.data.name}; fitted on {training.data.name}"
+    return [Table(title, rows)]
 
 
 def _balanced(labels: NDArray[np.bool_], size: int) -> NDArray[np.int64]:
@@ -280,12 +261,9 @@ def _unaltered(fitted: Given, asked: Given, seed: int) -> Row:
 def _servers(templates: Floats, labels: Labels, policy: Policy, bits: int, seed: int) -> list[Row]:
     """Templates enrolled at two real servers: the bytes that each keeps, beside those of templates in the clear."""
     with deployed(policy, Engine.PREPARED, bits) as (session, folder):
-        for outcome in session.enroll_many((Ready(x), f"person {i}") for i, x in enumerate(templates)):
-            if outcome.error is not None:
-                raise outcome.error
+        enrol(session, templates)
         views = {f"all that {side.upper()} keeps of an entry": stored(folder, side) for side in ("s1", "s2")}
-    params = Params(KeyId(b"\0" * 16), 2048, dimension=templates.shape[1], scale=DEFAULT_SCALE)
-    clear = [np.asarray(x, np.int16).tobytes() for x in quantise_many(templates, params)]
+    clear = [x.tobytes() for x in quantised(templates, DEFAULT_SCALE).astype(np.int16)]
     views = {"control: bytes of templates in the clear": _bytes(clear)} | views
     return [
         {"from": f"{what} ({seen.shape[1]:,} bytes)", "people": len(seen), **across(seen, labels, seed)}

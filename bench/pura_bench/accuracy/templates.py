@@ -8,7 +8,7 @@ photos of the training half is refused: it neither is enrolled nor asks.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,11 @@ from pura.face import centre, several
 from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE, SFACE_CENTRED, SFACE_MIRRORED, EmbedderSpec
 from pura_bench.accuracy import metrics
-from pura_bench.accuracy.embeddings import Embedded, Vectors
+from pura_bench.accuracy.centres import with_centre
+from pura_bench.accuracy.embeddings import Embedded
 from pura_bench.accuracy.people import Interval, drawn
-from pura_bench.accuracy.topic import Photos, Row, Table, topic
+from pura_bench.accuracy.report import Row, Table
+from pura_bench.accuracy.topic import Photos, topic
 
 MIRRORED = SFACE_MIRRORED.name
 EMBEDDERS = (SFACE, SFACE_CENTRED, SFACE_MIRRORED)
@@ -27,9 +29,14 @@ FMR = 1e-4
 FARS = (1e-4, 1e-5)
 FPIR = 0.01
 AT = (0.37, 0.43, 0.47, 0.52)
-Mask = NDArray[np.bool_]
 ALL = 99
 """More photos than anybody has."""
+ARMS = (
+    *((spec, 1, 0.0) for spec in EMBEDDERS),
+    *((SFACE_MIRRORED, 1, gate) for gate in (0.02, 0.05)),
+    *((SFACE_MIRRORED, count, 0.0) for count in (2, 3, ALL)),
+)
+"""Embedder, photos of a template at most, and the share of the training half's photos below which a gate refuses."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,7 +55,7 @@ class Trial:
         Of people with fewer than `least` usable photos none asks about its own."""
         found, who = embedded.found, embedded.who
         asking = np.flatnonzero(usable | ~found)
-        photos = [np.flatnonzero((who == person) & usable & found) for person in range(who.max() + 1)]
+        photos = [places[usable[places]] for places in embedded.photos_of_people()]
         templates = np.full((len(photos), embedded.vectors.shape[1]), np.nan)
         for person, places in enumerate(photos):
             if len(places):
@@ -102,19 +109,14 @@ def templates(photos: Photos, seed: int) -> list[Table]:
 
     --embedder is not used: the built-in ones are compared.
     """
-    fitted_on, reported = photos.training or photos.reported, photos.reported
+    fitted_on, reported = photos.fitted_on, photos.reported
     pipelines = {spec.name: FacePipeline(spec) for spec in EMBEDDERS if spec is not SFACE_CENTRED}
     raw, held = (
         {name: photos.embed(data, faces) for name, faces in pipelines.items()} for data in (fitted_on, reported)
     )
     for half in (raw, held):
         half[SFACE_CENTRED.name] = with_centre(half[SFACE.name], centre.of(SFACE_CENTRED))
-    lengths = [np.asarray(half[SFACE.name].lengths) for half in (raw, held)]
-    rows = [_row(spec, raw, held, seed, 1, None) for spec in EMBEDDERS]
-    for gate in (0.02, 0.05):
-        least = float(np.nanquantile(lengths[0], gate))
-        rows.append(_row(SFACE_MIRRORED, raw, held, seed, 1, [each >= least for each in lengths], f", gate {gate:.0%}"))
-    rows += [_row(SFACE_MIRRORED, raw, held, seed, count, None) for count in (2, 3, ALL)]
+    rows = [_row(raw, held, seed, *arm) for arm in ARMS]
     halves = {half[MIRRORED].data.name: half[MIRRORED] for half in (raw, held)}
     return [
         Table(f"a person's template, {reported.name}; threshold of an FMR of {FMR:g} on {fitted_on.name}", rows),
@@ -123,33 +125,17 @@ def templates(photos: Photos, seed: int) -> list[Table]:
     ]
 
 
-def with_centre(embedded: Embedded, basis: Vectors) -> Embedded:
-    """The same photos, centred; those without a face stay so."""
-    vectors = np.full(embedded.vectors.shape, np.nan)
-    vectors[embedded.found] = centre.centred(embedded.vectors[embedded.found], basis)
-    return Embedded(embedded.data, vectors, embedded.lengths)
-
-
 def _row(
-    spec: EmbedderSpec,
-    raw: dict[str, Embedded],
-    held: dict[str, Embedded],
-    seed: int,
-    count: int,
-    usable: Sequence[Mask] | None,
-    more: str = "",
+    raw: dict[str, Embedded], held: dict[str, Embedded], seed: int, spec: EmbedderSpec, count: int, gate: float
 ) -> Row:
-    fitted, tried = (
-        Trial.of(half[spec.name], half[spec.name].found if usable is None else usable[i], count, seed)
-        for i, half in enumerate((raw, held))
-    )
-    single = fitted if count == 1 else Trial.of(raw[spec.name], raw[spec.name].found, 1, seed)
-    at = metrics.threshold_for(single.impostors, FMR)
-    refused = 0 if usable is None else int((held[spec.name].found & ~usable[1]).sum())
+    lengths = [np.asarray(half[SFACE.name].lengths) for half in (raw, held)]
+    usable = [each >= np.nanquantile(lengths[0], gate) for each in lengths]
+    fitted, tried = raw[spec.name], Trial.of(held[spec.name], usable[1], count, seed)
+    at = metrics.threshold_for(Trial.of(fitted, usable[0], 1, seed).impostors, FMR)
     return {
-        "embedder": spec.name + more,
+        "embedder": spec.name + (f", gate {gate:.0%}" if gate else ""),
         "template": {1: "one photo", ALL: "mean of all others"}.get(count, f"mean of up to {count}"),
-        "photos refused": refused,
+        "photos refused": int((held[spec.name].found & ~usable[1]).sum()),
         **{f"TAR at FAR {far:.0e}": tried.tar(far).as_dict() for far in FARS},
         f"TPIR at FPIR {FPIR:.0%}": tpir.as_dict() if (tpir := tried.tpir(FPIR)) else None,
         "threshold": at,
@@ -174,11 +160,8 @@ def _agreement(halves: dict[str, Embedded]) -> Iterator[Row]:
     """Sets of the first photos of a person; then with the last one of somebody else."""
     least = SFACE_MIRRORED.agreement
     for name, half in halves.items():
-        found = np.flatnonzero(half.found)
-        people = half.who[found]
         for size in (2, 3, 4, 5):
-            sets = [found[people == person][:size] for person in np.unique(people)]
-            sets = [places for places in sets if len(places) == size]
+            sets = [places[:size] for places in half.photos_of_people() if len(places) >= size]
             mixed = [np.append(one[:-1], other[-1]) for one, other in zip(sets, sets[1:] + sets[:1], strict=True)]
             own, other = ([several.strangers(half.vectors[each], least) for each in which] for which in (sets, mixed))
             yield {

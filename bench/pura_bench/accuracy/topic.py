@@ -1,7 +1,7 @@
 """A topic of `pura bench accuracy`: one question about one data set, answered by tables.
 
 A topic is a function from photos to tables; what all of them share is here: the options, the embedding of photos, the
-table on the terminal, the result file. A cell is text, a number, or a rate or estimate with its interval, as a dict.
+recorded command, the result file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import rich.table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -26,57 +25,28 @@ from pura_bench import results
 from pura_bench.accuracy import datasets
 from pura_bench.accuracy.datasets import DataSet
 from pura_bench.accuracy.embeddings import Embedded, embed
+from pura_bench.accuracy.report import Table
 from pura_bench.screen import wide
 
-Row = dict[str, Any]
-SMALL = 1e-3
-"""Below it a rate is written as a power of ten."""
+Option = Callable[[Callable[..., Any]], Callable[..., Any]]
+SHARED: tuple[Option, ...] = (
+    click.option("--data", default="orl", show_default=True, help=f"One of {', '.join(datasets.FORMS)}."),
+    click.option(
+        "--embedder",
+        default=MIRRORED,
+        show_default=True,
+        help=f"{', '.join(BUILT_IN)}, or a TOML file with the tables [embedder], [detector].",
+    ),
+    click.option("--seed", default=1, show_default=True, help="Of samples, noise and intervals."),
+    click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures here too."),
+)
+"""Options of all commands."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """rows: a dict each; their keys are the heads."""
-
-    title: str
-    rows: list[Row]
-
-    def as_text(self) -> list[list[str]]:
-        """The heads, then the rows."""
-        heads = list(dict.fromkeys(head for row in self.rows for head in row))
-        return [heads, *([cell(row.get(head)) for head in heads] for row in self.rows)]
-
-
-def cell(value: Any) -> str:
-    """A rate, which has a count `k`, in per cent with its interval; an estimate, which has none, as it is."""
-    match value:
-        case None:
-            return "-"
-        case {"n": 0}:
-            return "none"
-        case {"k": 0, "n": n, "high": 0.0}:
-            return f"0 of {n:,}"  # nobody to draw: no interval
-        case {"k": _, "value": rate, "low": low, "high": high, "n": n}:
-            return f"{share(rate)} ({share(low)} to {share(high)}) of {n:,}"
-        case {"value": middle, "low": low, "high": high, **more}:
-            of = f", n = {more['n']:,}" if "n" in more else ""
-            return f"{middle:.3f} ({low:.3f} to {high:.3f}{of})"
-        case float():
-            return f"{value:.4g}"
-        case int() if not isinstance(value, bool):
-            return f"{value:,}"
-        case _:
-            return str(value)
-
-
-def share(value: float) -> str:
-    """In per cent; a small one as a power of ten."""
-    return f"{value:.1e}" if 0 < value < SMALL else f"{100 * value:.2f} %" if value else "0"
-
-
-def models(named: str | None) -> tuple[EmbedderSpec, DetectorSpec]:
-    """The built-in embedder of a name, or the models of a TOML file; SFace where none is named. Raises `BadConfig`."""
-    if named is None or named in BUILT_IN:
-        return BUILT_IN.get(named or "", SFACE), DetectorSpec()
+def models(named: str) -> tuple[EmbedderSpec, DetectorSpec]:
+    """The built-in embedder of a name, or the models of a TOML file; SFace where it has none. Raises `BadConfig`."""
+    if named in BUILT_IN:
+        return BUILT_IN[named], DetectorSpec()
     spec, detector = specs.read(Path(named))
     return spec or SFACE, detector
 
@@ -87,28 +57,26 @@ class Photos:
     Raises what is wrong with the data set or the models.
     """
 
-    def __init__(self, data: str, embedder: str | None, console: Console) -> None:
+    def __init__(self, data: str, embedder: str, console: Console) -> None:
         self.console, self.shown = console, datasets.shown(data)
         self.training, self.reported = datasets.load(data)
         self.faces = FacePipeline(*models(embedder))
 
+    @property
+    def fitted_on(self) -> DataSet:
+        """What thresholds are fitted on: the half for it, or what is reported where there is none."""
+        return self.training or self.reported
+
     def embed(self, data: DataSet, faces: FacePipeline | None = None) -> Embedded:
         """The embeddings of all photos of a set, by the models of the command line or others."""
         with self.bar(f"embedding {data.name}", len(data.photos)) as advance:
-            done = 0
+            return embed(data, faces or self.faces, advance)
 
-            def progress(now: int) -> None:
-                nonlocal done
-                advance(now - done)
-                done = now
-
-            return embed(data, faces or self.faces, progress)
-
-    def halves(self) -> tuple[Embedded, Embedded]:
+    def halves(self, faces: FacePipeline | None = None) -> tuple[Embedded, Embedded]:
         """Of the set to fit on and of the one to report. Raises `BadConfig` for a data set without a half to fit on."""
         if self.training is None:
             raise BadConfig("this needs a data set with a half to fit on: lfw1:FOLDER")
-        return self.embed(self.training), self.embed(self.reported)
+        return self.embed(self.training, faces), self.embed(self.reported, faces)
 
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -119,60 +87,56 @@ class Photos:
             yield lambda steps: progress.advance(task, steps)
 
 
-Measure = Callable[..., list[Table]]
+def with_options(*options: Option) -> Option:
+    """Gives a command these options, in this order."""
+    return lambda run: functools.reduce(lambda wrapped, option: option(wrapped), reversed(options), run)
 
 
-def topic(name: str, *options: Any, data: str = "orl", embedder: str = MIRRORED) -> Callable[[Measure], click.Command]:
+@contextmanager
+def watched() -> Iterator[results.Load]:
+    """What a command measures: how busy the machine is meanwhile, and what goes wrong in one line."""
+    try:
+        with results.watch_load() as load:
+            yield load
+    except PuraError as error:
+        raise click.ClickException(f"{error} [{error.code}]") from error
+
+
+def topic(name: str, *options: Option) -> Callable[[Callable[..., list[Table]]], click.Command]:
     """Makes a command of `measure(photos, seed, **options)`."""
 
-    def wrap(measure: Measure) -> click.Command:
+    def wrap(measure: Callable[..., list[Table]]) -> click.Command:
         @functools.wraps(measure)
         def run(data: str, embedder: str, seed: int, file: Path | None, **more: Any) -> None:
             console = wide()
-            try:
-                with results.watch_load() as load:
-                    photos = Photos(data, embedder, console)
-                    tables = measure(photos, seed, **more)
-            except PuraError as error:
-                raise click.ClickException(f"{error} [{error.code}]") from error
+            with watched() as load:
+                photos = Photos(data, embedder, console)
+                tables = measure(photos, seed, **more)
             for table in tables:
-                show(console, table.title, table.as_text())
+                table.show(console)
             if file is not None:
                 rows = [dataclasses.asdict(table) for table in tables]
                 about = {"topic": name, "data_set": photos.reported.name, "embedder": photos.faces.spec.name}
                 body = results.body("topic", seed, [], load, **about, tables=rows)
-                body["machine"]["command"] = command(name, {"data": data, "embedder": embedder, "seed": seed, **more})
+                body["machine"]["command"] = command(name)
                 results.write(file, body)
 
-        shared = [
-            click.option("--data", default=data, show_default=True, help=f"One of {', '.join(datasets.FORMS)}."),
-            click.option("--embedder", default=embedder, show_default=True, help=f"{', '.join(BUILT_IN)}, or a file."),
-            click.option("--seed", default=1, show_default=True, help="Of samples, noise and intervals."),
-            click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="Write tables here."),
-        ]
-        for option in (*reversed(shared), *reversed(options)):
-            run = option(run)
-        return click.command(name)(run)
+        return click.command(name)(with_options(*SHARED, *options)(run))
 
     return wrap
 
 
-def show(console: Console, title: str, text: list[list[str]]) -> None:
-    """Print a table: the heads, then the rows."""
-    heads, *rows = text
-    out = rich.table.Table(*heads, title=title)
-    for row in rows:
-        out.add_row(*row)
-    console.print(out)
-
-
-def command(name: str, options: Row) -> str:
-    """The command of a run, without places on this machine."""
-    parts = ["pura bench accuracy", name, f"--data {datasets.shown(options.pop('data'))}"]
-    flags = {each.name: each.opts[0] for each in click.get_current_context().command.params}
-    for key, value in options.items():
+def command(*names: str) -> str:
+    """The command that runs, without places on this machine, and without what changes no figure."""
+    parts = ["pura bench accuracy", *names]
+    context = click.get_current_context()
+    for option in context.command.params:
+        value = context.params[str(option.name)]
         for one in value if isinstance(value, tuple) else (value,):
-            if one not in (None, ""):
-                shown = Path(str(one)).name if isinstance(one, Path) or "/" in str(one) else one
-                parts.append(f"{flags[key]} {shown}")
+            if one is not None and option.name not in ("file", "keep"):
+                parts.append(f"{option.opts[0]} {datasets.shown(str(one)) if option.name == 'data' else _shown(one)}")
     return " ".join(parts)
+
+
+def _shown(value: Any) -> str:
+    return Path(value).name if isinstance(value, Path) or "/" in str(value) else str(value)

@@ -9,7 +9,7 @@ output (1, 3, H, W), RGB, 0..1).
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pura import policy as policies
 from pura.errors import BadWeights
 from pura.face.images import Pixels
-from pura_bench.accuracy import attributes, metrics
-from pura_bench.accuracy.attributes import ATTRIBUTES, Judge, Sample
-from pura_bench.accuracy.evaluate import impostors_and_genuine
-from pura_bench.accuracy.topic import Photos, Row, Table, topic
+from pura_bench.accuracy.attributes import ATTRIBUTES, Attribute, Sample, altered_crop, embed_crops
+from pura_bench.accuracy.evaluate import threshold
+from pura_bench.accuracy.report import Row, Table
+from pura_bench.accuracy.topic import Photos, topic
 
 Remedy = Callable[[Pixels], Pixels]
 FMR = 1e-4
@@ -104,12 +103,13 @@ def learned(file: Path) -> Remedy:
 
 
 REMEDIES: dict[str, tuple[str, Remedy]] = {
+    "none": ("", lambda image: image),
     "dark channel": ("haze", dark_channel),
     "opening": ("rain", opening),
     "median": ("rain", median),
     "non-local means": ("noise", non_local),
 }
-"""Name -> (against what, the remedy)."""
+"""Name -> (against what, "" being anything, the remedy). Photos that need none get all of them."""
 
 
 @topic(
@@ -120,58 +120,40 @@ REMEDIES: dict[str, tuple[str, Remedy]] = {
 )
 def weather(photos: Photos, seed: int, pairs: int, policy: Path | None, restorer: Path | None) -> list[Table]:
     """Whether restoring photos helps: FNMR at a fixed threshold in haze, rain and noise, with remedies and without."""
-    held = photos.embed(photos.reported)
-    fitted = held if photos.training is None else photos.embed(photos.training)
-    at = policies.read(policy).threshold if policy else metrics.threshold_for(impostors_and_genuine(fitted)[1], FMR)
-    remedies = dict(REMEDIES)
-    if restorer is not None:
-        remedies[restorer.name] = ("", learned(restorer))
+    held, fitted = photos.embed(photos.reported), photos.embed(photos.fitted_on)
+    at = threshold(fitted, FMR, policy)
+    remedies = REMEDIES | ({restorer.name: ("", learned(restorer))} if restorer else {})
     sample = Sample.of(held, pairs, seed)
-    gallery, who = held.vectors[sample.enrolled], held.people_or_pairs
-    judge = Judge(gallery, who[sample.enrolled], who[sample.asked], at)
-    arms: list[tuple[attributes.Attribute | None, float]] = [(None, 0.0)]
-    arms += [(a, level) for a in ATTRIBUTES if a.name in ("haze", "rain", "noise") for level in a.levels]
-    work = [(a, level, _against(a, remedies)) for a, level in arms]
+    work: list[tuple[str, list[tuple[Attribute, float]], float, list[str]]] = [("as they are", [], 0.0, list(remedies))]
+    for attribute in ATTRIBUTES:
+        if attribute.name in ("haze", "rain", "noise"):
+            tried = [name for name, (what, _) in remedies.items() if what in ("", attribute.name)]
+            for level in attribute.levels:
+                work.append((f"{attribute.name}, {level:g} {attribute.unit}", [(attribute, level)], level, tried))
     rows: list[Row] = []
     with photos.bar("altering and restoring", sum(len(tried) for *_, tried in work) * len(sample.asked)) as advance:
-        for attribute, level, tried in work:
+        for what, changes, level, tried in work:
             without: NDArray[np.bool_] | None = None
             for name in tried:
                 crops = []
                 for place in sample.asked:
                     draw = np.random.default_rng([seed, zlib.crc32(str(level).encode()), int(place)])
-                    after = remedies[name][1] if name in remedies else _as_it_is
-                    crops.append(
-                        attributes.altered_crop(
-                            held.data.photos[place], held.data.aligned, attribute, level, draw, photos.faces, after
-                        )
-                    )
+                    after = remedies[name][1]
+                    crops.append(altered_crop(held.data, place, changes, draw, photos.faces, after=after))
                     advance(1)
-                moved = attributes.embed_crops(crops, photos.faces)
-                missed = ~(np.einsum("nd,nd->n", moved, gallery) >= at)
+                moved = embed_crops(crops, photos.faces)
+                judged = sample.judge(moved, at)
+                missed = ~(np.einsum("nd,nd->n", moved, sample.gallery) >= at)
                 without = missed if without is None else without
                 rows.append(
                     {
-                        "photos": "as they are"
-                        if attribute is None
-                        else f"{attribute.name}, {level:g} {attribute.unit}",
+                        "photos": what,
                         "remedy": name,
-                        **{key: value for key, value in judge(moved).items() if key != "not_found"},
+                        "fnmr": judged["fnmr"],
+                        "fmr": judged["fmr"],
                         "mended": int((without & ~missed).sum()),
                         "spoiled": int((missed & ~without).sum()),
-                        "faces not found": int(np.isnan(moved[:, 0]).sum()),
+                        "faces not found": judged["not_found"],
                     }
                 )
     return [Table(f"restoring, {held.data.name}, {len(sample.asked)} pairs, threshold {at:.4f}", rows)]
-
-
-def _as_it_is(image: Pixels) -> Pixels:
-    return image
-
-
-def _against(attribute: attributes.Attribute | None, remedies: dict[str, tuple[str, Remedy]]) -> Sequence[str]:
-    """None, and the remedies for this; all of them for photos that need none."""
-    return [
-        "none",
-        *(name for name, (what, _) in remedies.items() if attribute is None or what in ("", attribute.name)),
-    ]

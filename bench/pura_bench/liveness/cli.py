@@ -71,7 +71,7 @@ def _kinds(faces: list[Face]) -> list[tuple[str, Play]]:
         steps = challenge.steps
         while steps == challenge.steps:
             steps = draw(SeededRng(int(rng.integers(1 << 30)))).steps
-        return made.replayed(faces[i], script(steps), rng)
+        return made.head(faces[i], script(steps), rng)
 
     return [
         ("bona fide: a head, simulated", of(made.head)),
@@ -83,7 +83,7 @@ def _kinds(faces: list[Face]) -> list[tuple[str, Play]]:
         ("cut-out with living eyes", of(made.cutout)),
         ("recording in a loop", of(made.looped)),
         ("recording of another challenge", another),
-        ("recording of this very challenge", of(made.replayed)),
+        ("recording of this very challenge", of(made.head)),  # which looks as the head did
         (
             "another face for the end",
             lambda i, c, rng: made.swapped(faces[i], faces[(i + 1) % len(faces)], script(c.steps), rng),

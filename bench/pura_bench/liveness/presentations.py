@@ -135,11 +135,6 @@ def looped(face: Face, poses: Sequence[Pose], rng: np.random.Generator) -> Itera
         yield from recorded
 
 
-def replayed(face: Face, poses: Sequence[Pose], rng: np.random.Generator) -> Iterator[Pixels]:
-    """A recording of what was asked another time."""
-    yield from head(face, poses, rng)
-
-
 def _camera(frame: Pixels, rng: np.random.Generator) -> Pixels:
     """A hand that shakes, and a sensor."""
     dx, dy = rng.normal(0, 0.7, 2)

@@ -9,7 +9,6 @@ from importlib import resources
 import jinja2
 
 from pura_bench.accuracy import report as accuracy
-from pura_bench.accuracy import topic
 from pura_bench.report import attacks, plots
 from pura_bench.report.matrix import matrix
 from pura_bench.report.plots import Picture
@@ -45,8 +44,12 @@ TOPICS = {
 OTHERS = ("more", "More")
 
 
+def _shown(given: Iterable[accuracy.Table]) -> list[Table]:
+    return [table(each.title, heads, rows) for each in given for heads, *rows in [each.as_text()]]
+
+
 def _accuracy_tables(content: Row) -> list[Table]:
-    return [table(title, heads, rows) for title, (heads, *rows) in accuracy.tables(content)]
+    return _shown(accuracy.tables(content))
 
 
 def _accuracy_plots(content: Row) -> list[Picture]:
@@ -54,8 +57,7 @@ def _accuracy_plots(content: Row) -> list[Picture]:
 
 
 def _topic_tables(content: Row) -> list[Table]:
-    texts = [(each["title"], topic.Table(each["title"], each["rows"]).as_text()) for each in content["tables"]]
-    return [table(title, heads, rows) for title, (heads, *rows) in texts]
+    return _shown(accuracy.Table(each["title"], each["rows"]) for each in content["tables"])
 
 
 def _any_tables(content: Row) -> list[Table]:
