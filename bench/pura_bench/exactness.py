@@ -21,28 +21,16 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
-from pura.crypto.context import NO_CERTIFICATE
 from pura.crypto.encoding import distance2, quantise, quantise_many
-from pura.crypto.keys import load_public, load_share
-from pura.crypto.masks import MaskKeys
-from pura.crypto.paillier import PublicKey
-from pura.crypto.rng import Rng, SystemRng
-from pura.crypto.sign import SigningKey
-from pura.crypto.threshold import KeyShare, generate
-from pura.ids import Engine, Epoch, Handle, Party
+from pura.crypto.rng import SystemRng
+from pura.ids import Engine, Handle, Party
 from pura.params import DEFAULT_SCALE, Params
 from pura.protocols.prepared.correlations import SLOTS
-from pura.rounds import Rounds, run_pair
-from pura.statements import Signer, Verifier
-from pura.store import SqliteStore
-from pura.wire._pb import pura_pb2 as pb
 from pura_bench import gallery as galleries
+from pura_bench.inprocess import Pair
 from pura_bench.results import body, watch_load, write
-from pura_client import engines
-from pura_server.backend import Answer
+from pura_bench.speed.deployment import key_folder
 from pura_server.engines import lattice
-from pura_server.prepared import PreparedGateway, PreparedPeer
-from pura_server.requests import question_of
 
 Table = NDArray[np.int64]
 NEAREST = 0.25
@@ -65,51 +53,19 @@ class Case:
     """Whether the tournament is shaped for a line of 20 ms."""
 
 
-class Servers:
-    """Both, in this process, on a gallery that somebody wrote."""
+class Servers(Pair):
+    """Both, in this process, on a gallery that somebody wrote, with correlations as real servers make them."""
 
-    def __init__(self, folder: Path, pk: PublicKey, shares: Sequence[KeyShare], params: Params, rng: Rng) -> None:
-        self.pk, self.params, self._rng = pk, params, rng
-        self._shares = shares
-        self.masks = MaskKeys.draw(rng), MaskKeys.draw(rng)
-        self.stores = [
-            SqliteStore.open(folder / p.name, role=p, agreement=params.storage, key_id=pk.key_id) for p in Party
-        ]
-        self._signer = Signer(SigningKey.new(rng), pk.key_id)
-        self._verifier = Verifier(self._signer.key.public, pk.key_id)
+    correlate = staticmethod(lattice)
 
-    def connect(self, *, slow_line: bool) -> None:
-        """Start and connect them, on what the stores hold."""
+    def restart(self, tau: int, *, slow_line: bool) -> None:
+        """Both again, on what the stores hold, with one threshold for questions of both kinds."""
+        self.close()
+        self.params = self.with_tau(tau)
         ticks = iter(range(1 << 62))
-        clock = (lambda: 0.02 * next(ticks)) if slow_line else time.perf_counter
-        one, two = self._shares
-        self.s1 = PreparedGateway(
-            self.pk, one, self.params, self.stores[0], self.masks[0], self._rng, lattice,
-            verifier=self._verifier, clock=clock,
-        )  # fmt: skip
-        self.s2 = PreparedPeer(
-            self.pk, two, self.params, self.stores[1], self.masks[1], self._rng, lattice, signer=self._signer
-        )
-        self.s2.connected()
-        self._play(self.s1.reconcile())
-
-    def ask(self, x: Table, handles: Sequence[Handle] | None = None) -> list[Handle]:
-        """As a client."""
-        author = engines.Author(self.pk, self.params, verifier=self._verifier)
-        asked = engines.ask(author, x, Epoch(self.s2.epoch()), self._rng, handles)
-        query = question_of(asked.query, NO_CERTIFICATE)
-        answer = self._play(self.s1.identify(query) if handles is None else self.s1.verify(query, handles))
-        return asked.open(pb.AnswerReply(share=answer.share, sealed=answer.sealed)).handles
-
-    def close(self) -> None:
-        """Close the stores."""
-        for store in self.stores:
-            store.close()
-
-    def _play(self, party: Rounds[Any]) -> Any:
-        out = run_pair(party, self.s2.session())[0]
-        assert out is None or isinstance(out, Answer)
-        return out
+        self.options["clock"] = (lambda: 0.02 * next(ticks)) if slow_line else time.perf_counter
+        self.open()
+        self.connect()
 
 
 # --- galleries ------------------------------------------------------------------------------------------------------
@@ -191,78 +147,68 @@ def questions(case: Case, params: Params, gallery: Table, draw: np.random.Genera
                 yield quantise(draw.standard_normal(params.dimension), params)
 
 
-def wrong(case: Case, servers: Servers, model: dict[Handle, Table], x: Table, named: Sequence[Handle] | None) -> str:
+def wrong(servers: Servers, x: Table, named: Sequence[Handle] | None) -> str:
     """What is wrong with the answer to one question; empty when nothing is."""
     found = servers.ask(x, named)
-    of = model if named is None else {h: model[h] for h in named}
-    near = np.sort(distance2(x, np.array(list(of.values()))))
-    expected = [int(d) for d in near if d <= servers.params.tau_identify][: case.top_k]
+    of = servers.model if named is None else {h: servers.model[h] for h in named}
     got = [int(distance2(x, of[h][None])[0]) for h in found if h in of]
-    if got != expected or len(set(found)) != len(found):
-        return f"{case}: {got} instead of {expected}"
-    return ""
+    expected = servers.expected(x, named)
+    return "" if got == expected and len(set(found)) == len(found) else f"{got} instead of {expected}"
 
 
-def thresholds(params: Params, tau: int) -> Params:
-    """One threshold for questions of both kinds."""
-    return dataclasses.replace(params, tau_verify=tau, tau_identify=tau)
-
-
-def examine(case: Case, pk: PublicKey, shares: Sequence[KeyShare], rng: Rng, seed: Sequence[int]) -> dict[str, Any]:
+def examine(case: Case, keys: Path, seed: Sequence[int]) -> dict[str, Any]:
     """One case: a row of the result. Raises `ClickException` at the first wrong answer."""
     draw = np.random.default_rng(list(seed))
-    params = Params(pk.key_id, pk.n_bits, pk.engine, dimension=case.dimension, scale=case.scale, top_k=case.top_k)
-    gallery = GALLERIES[case.kind](case, params, draw)
-    asked = list(questions(case, params, gallery, draw))
-    # on a distance that occurs, so that "at most" is not "less than": the same question is asked with one less
-    exact = int(np.median(np.sort(distance2(asked[-1], gallery))[: max(2, case.top_k)]))
-    tau = exact if draw.integers(0, 2) else int(NEAREST * 4 * params.scale**2)
-    began, count = time.perf_counter(), 0
     with tempfile.TemporaryDirectory() as folder:
-        servers = Servers(Path(folder), pk, shares, thresholds(params, tau), rng)
-
+        how = {"dimension": case.dimension, "scale": case.scale, "top_k": case.top_k}
+        servers = Servers(Path(folder), keys, SystemRng(), **how)
+        params = servers.params
+        gallery = GALLERIES[case.kind](case, params, draw)
+        asked = list(questions(case, params, gallery, draw))
+        # on a distance that occurs, so that "at most" is not "less than": the same question is asked with one less
+        exact = int(np.median(np.sort(distance2(asked[-1], gallery))[: max(2, case.top_k)]))
+        tau = exact if draw.integers(0, 2) else int(NEAREST * 4 * params.scale**2)
+        began, count = time.perf_counter(), 0
         slots = max(case.entries, round(case.entries / case.filled))
         places = np.sort(draw.choice(slots, case.entries, replace=False)).astype(np.int64)
         labels = [f"person {i}" for i in range(case.entries)]
-        both = galleries.changes(params, servers.masks, gallery, places, labels, rng)
-        for store, change in zip(servers.stores, both, strict=True):
+        masks = servers.mask_keys(Party.S1), servers.mask_keys(Party.S2)
+        both = galleries.changes(params, masks, gallery, places, labels, servers.rng)
+        for store, change in zip((servers.store1, servers.store2), both, strict=True):
             store.apply(change)
         handles = [entry.handle for entry in both[0].adds]
-        model = dict(zip(handles, gallery, strict=True))
+        servers.model = dict(zip(handles, gallery, strict=True))
         built = time.perf_counter()
         for threshold in (tau, max(0, exact - 1)):
-            servers.params = thresholds(params, threshold)
-            servers.connect(slow_line=case.slow_line)
+            servers.restart(threshold, slow_line=case.slow_line)
             some = [handles[i] for i in draw.choice(len(handles), min(len(handles), 5), replace=False)]
             for i, x in enumerate(asked if threshold == tau else asked[-1:]):
                 for named in (None, some[:1], some) if (i, threshold) == (0, tau) else (None,):
                     count += 1
-                    if problem := wrong(case, servers, model, x, named):
-                        raise click.ClickException(problem)
+                    if problem := wrong(servers, x, named):
+                        raise click.ClickException(f"{case}: {problem}")
         servers.close()
     took = time.perf_counter() - built
-    settings = {**dataclasses.asdict(case), "key_bits": pk.n_bits, "tau": tau}
+    settings = {**dataclasses.asdict(case), "key_bits": params.n_bits, "tau": tau}
     return {**settings, "answers": count, "exact": True, "build_s": round(built - began, 1), "ask_s": round(took, 1)}
 
 
 @click.command()
-@click.option("--keys", type=click.Path(path_type=Path, exists=True), help="public.key, s1.share, s2.share; else made.")
-@click.option("--bits", type=click.Choice(["2048", "3072"]), default="2048", help="Length of keys that are made.")
+@click.option("--bits", type=click.Choice(["2048", "3072"]), default="2048", show_default=True)
 @click.option("--small", is_flag=True, help="Two small cases only.")
 @click.option("--seed", type=int, default=1)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the rows as JSON.")
-def main(keys: Path | None, bits: str, small: bool, seed: int, out: Path | None) -> None:
+def main(bits: str, small: bool, seed: int, out: Path | None) -> None:
     """Compare encrypted answers with plain integers; stop at the first that differs."""
-    if keys is not None:
-        pk = load_public(keys / "public.key")
-        shares = [load_share(keys / f"{party.name.lower()}.share", pk, party) for party in Party]
-    else:
-        made = generate(int(bits), SystemRng(), Engine.PREPARED)
-        pk, shares = made.public, [made.s1, made.s2]
+    with tempfile.TemporaryDirectory(prefix="pura-exactness-") as made:
+        _run(key_folder(Engine.PREPARED, int(bits), Path(made)), SMALL if small else CASES, seed, out)
+
+
+def _run(keys: Path, cases: Sequence[Case], seed: int, out: Path | None) -> None:
     rows: list[dict[str, Any]] = []
-    for number, case in enumerate(SMALL if small else CASES):
+    for number, case in enumerate(cases):
         with watch_load() as load:
-            row = examine(case, pk, shares, SystemRng(), (seed, number))
+            row = examine(case, keys, (seed, number))
         row["other_load_cores"] = round(load.others, 2)
         rows.append(row)
         click.echo(

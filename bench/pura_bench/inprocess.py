@@ -64,7 +64,7 @@ def opened_unchecked(session: SealedSession, answer: Answer, request: RequestId)
 class Pair:
     """Two servers and a client."""
 
-    correlate = staticmethod(told)
+    correlate: Callable[..., Rounds[Any]] = staticmethod(told)
 
     def __init__(self, folder: Path, keys: Path, rng: Rng | None = None, **how: Any) -> None:
         """`folder`: for both stores; `keys`: of a ceremony; `rng`: everybody's, always the same unless told; `how`:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import shutil
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,8 +17,6 @@ from typing import Any
 
 import click
 import grpc
-from rich.console import Console
-from rich.table import Table
 
 from pura.crypto.keys import load_public
 from pura.crypto.rng import SystemRng
@@ -30,17 +26,16 @@ from pura.statements import signs
 from pura.wire._pb import pura_pb2 as pb
 from pura.wire._pb.pura_pb2_grpc import GatewayStub
 from pura_bench import loopback, results, workload
+from pura_bench.loopback import new_client
 from pura_bench.machine import resident_bytes
 from pura_bench.workload import Workload
 from pura_client import engines
+from pura_client.config import ClientConfig
 from pura_client.config import load as load_client
-from pura_client.gateway import typed
-from pura_client.processes import Server, two_servers
-from pura_client.session import Client, connect
-from pura_server.authority import Credential, issue
-from pura_server.config import load as load_config
-from pura_server.credentials import May, add_client
-from pura_server.tls import fingerprint
+from pura_client.gateway import open_channel, typed
+from pura_client.processes import Server
+from pura_server.config import load as load_server
+from pura_server.credentials import May
 
 DEADLINE_S = 120.0
 _AFTER_REFUSAL_S = (0.05, 0.25)
@@ -64,13 +59,10 @@ class Tallied:
     def growth(self) -> tuple[int, int]:
         """How much the memory of S1 and S2 grew from the first to the second half of the run: most against most."""
         half = len(self.memory) // 2
-        first, second = self.memory[:half], self.memory[half:]
-        if not first:
+        if not half:
             return 0, 0
-        return (
-            max(m[0] for m in second) - max(m[0] for m in first),
-            max(m[1] for m in second) - max(m[1] for m in first),
-        )
+        first, second = (list(zip(*part, strict=True)) for part in (self.memory[:half], self.memory[half:]))
+        return max(second[0]) - max(first[0]), max(second[1]) - max(first[1])
 
 
 class Crowd:
@@ -78,18 +70,11 @@ class Crowd:
 
     def __init__(self, folder: Path, count: int, work: Workload, handles: Sequence[Handle], seed: int) -> None:
         """`handles[place]` is the entry of the workload's place."""
-        settings = load_config(folder / "s1" / "s1.toml")
         self._pk = load_public(folder / "ca" / "public.key")
-        self._group = load_client(folder / "desk" / "client.toml").group_keys()
-        self._params = settings.collection.params(self._pk)
-        self._verifier = settings.verifier(self._pk) if signs(self._params.engine) else None
-        self._address = settings.listen
-        self._ca = (folder / "ca" / "ca.crt").read_bytes()
-        signer = Credential(self._ca, (folder / "ca" / "ca.key").read_bytes())
-        self._credentials = [issue(signer, f"load-{seed}-{i}") for i in range(count)]
-        for i, credential in enumerate(self._credentials):
-            name, shown = f"load-{seed}-{i}", fingerprint(credential.cert)
-            add_client(settings.clients_file, name, shown, frozenset({May.ASK}))
+        self._params = load_server(folder / "s1" / "s1.toml").collection.params(self._pk)
+        desk = load_client(folder / "desk" / "client.toml")
+        files = [new_client(folder, f"load-{seed}-{i}", frozenset({May.ASK})) for i in range(count)]
+        self._clients = [desk.model_copy(update=dataclasses.asdict(each)) for each in files]
         self._work, self._handles = work, handles
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -100,7 +85,7 @@ class Crowd:
         self, seconds: float, servers: Sequence[Server], *, enough: Callable[[Tallied], bool] = lambda _: True
     ) -> Tallied:
         """Ask for so long, and longer until there is `enough`; what was begun then is waited for."""
-        threads = [threading.Thread(target=self._client, args=(i,)) for i in range(len(self._credentials))]
+        threads = [threading.Thread(target=self._client, args=each) for each in enumerate(self._clients)]
         for thread in threads:
             thread.start()
         self._ready.wait()
@@ -115,16 +100,13 @@ class Crowd:
         self.tallied.seconds = time.monotonic() - began
         return self.tallied
 
-    def _client(self, number: int) -> None:
-        mine = self._credentials[number]
-        credentials = grpc.ssl_channel_credentials(self._ca, mine.key, mine.cert)
-        options = [("grpc.use_local_subchannel_pool", 1)]
+    def _client(self, number: int, config: ClientConfig) -> None:
         rng = SystemRng()
-        with grpc.secure_channel(self._address, credentials, options) as channel:
+        verifier = config.verifier(self._pk) if signs(self._params.engine) else None
+        author = engines.Author(self._pk, self._params, config.fingerprint(), config.group_keys(), verifier)
+        with open_channel(config, insecure=False) as channel:
             grpc.channel_ready_future(channel).result(DEADLINE_S)
             stub = GatewayStub(channel)
-            shown = bytes.fromhex(fingerprint(mine.cert))
-            author = engines.Author(self._pk, self._params, shown, self._group, self._verifier)
             self._epoch = Epoch(stub.Info(pb.InfoRequest(), timeout=DEADLINE_S).epoch)
             self._ready.wait()
             asked = number
@@ -162,15 +144,6 @@ class Crowd:
         return True
 
 
-def enrol(client: Client, work: Workload) -> list[Handle]:
-    """The whole gallery; the handle of each place. Raises what was refused."""
-    outcomes = client.enroll_many([(e, work.label(i)) for i, e in enumerate(work.embeddings)])
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return [outcome.handle for outcome in outcomes if outcome.handle is not None]
-
-
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     """50, 95 and 99 of 100, in milliseconds."""
     if len(seconds) < 2:
@@ -198,9 +171,6 @@ def row_of(tallied: Tallied, **settings: Any) -> dict[str, Any]:
 
 
 @click.command()
-@click.option(
-    "--engine", type=click.Choice([e.value for e in Engine]), default=Engine.PREPARED.value, show_default=True
-)
 @click.option("--bits", type=click.Choice(["2048", "3072"]), default="2048", show_default=True)
 @click.option("--dimension", type=int, default=128, show_default=True)
 @click.option("--entries", type=int, default=256, show_default=True)
@@ -211,7 +181,6 @@ def row_of(tallied: Tallied, **settings: Any) -> dict[str, Any]:
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result file here.")
 def main(
-    engine: str,
     bits: str,
     dimension: int,
     entries: int,
@@ -223,35 +192,17 @@ def main(
     out: Path | None,
 ) -> None:
     """Many clients at once: answers, refusals, latency, memory. Exit status 1 if an answer was wrong."""
-    console = Console()
     work = workload.make(entries, dimension, 200, seed)
-    folder = Path(tempfile.mkdtemp(prefix="pura-load-"))
-    try:
-        with results.watch_load() as busy, console.status(f"{clients} clients for {seconds:.0f} s"):
-            keys = loopback.new_keys(folder, Engine(engine), int(bits))
-            collection = loopback.vectors_only(Engine(engine), dimension)
-            limits = f"[limits]\nat_once = {at_once}\nwaiting = {waiting}\n"
-            s1, s2, toml = loopback.lay(folder, keys, collection, more=limits)
-            with two_servers(s1, s2, toml) as servers:
-                with connect(toml) as client:
-                    handles = enrol(client, work)
-                tallied = Crowd(folder, clients, work, handles, seed).run(seconds, servers)
-    finally:
-        shutil.rmtree(folder)
-    row = row_of(
-        tallied,
-        engine=engine,
-        bits=int(bits),
-        dimension=dimension,
-        entries=entries,
-        clients=clients,
-        at_once=at_once,
-        waiting=waiting,
-    )
-    table = Table("what", "", title=f"{clients} clients, {engine}, {entries} entries, D = {dimension}, |N| = {bits}")
+    limits = f"[limits]\nat_once = {at_once}\nwaiting = {waiting}\n"
+    with (
+        results.watch_load() as busy,
+        loopback.running(int(bits), dimension, work, limits) as (folder, servers, _, handles),
+    ):
+        tallied = Crowd(folder, clients, work, handles, seed).run(seconds, servers)
+    settings = {"engine": Engine.PREPARED.value, "bits": int(bits), "dimension": dimension, "entries": entries}
+    row = row_of(tallied, **settings, clients=clients, at_once=at_once, waiting=waiting)
     for name in ("right", "wrong", "failed", "refused", "answers_a_second", "answer", "refusal", "memory_mib"):
-        table.add_row(name.replace("_", " "), str(row[name]))
-    console.print(table)
+        click.echo(f"{name.replace('_', ' '):24} {row[name]}")
     if out is not None:
         results.write(out, results.body("load", seed, [row], busy))
     if tallied.wrong:

@@ -22,7 +22,8 @@ from waiting import PATIENCE_S
 from pura.ids import Engine
 from pura_bench.hostile.attacks import ATTACKS, Tally
 from pura_bench.hostile.measure import KINDS, attacker, main, refusals
-from pura_bench.hostile.run import Files, attacking, elsewhere
+from pura_bench.hostile.run import attacking, elsewhere
+from pura_bench.loopback import Files
 from pura_bench.machine import resident_bytes
 from pura_client.processes import free_ports
 from pura_client.session import Client
@@ -98,7 +99,7 @@ def test_an_honest_client_beside(scene: Scene, kind: str, name: str) -> None:
             return tally.ended > 3 * connections * min(ATTACKS[name].calls, 4)
         return tally.refused + tally.closed > 3 * min(connections, 40)
 
-    with attacking(name, load(made.s1.config).listen, elsewhere(), scene.attackers[kind]) as running:
+    with attacking(name, load(made.s1.config).listen, scene.attackers[kind]) as running:
         running.until(often, PATIENCE_S)
         assert scene.client.identify(scene.ada).label == LABELS[0]
         if elsewhere() != "127.0.0.1":  # else the crowd's address is the honest client's
@@ -113,7 +114,7 @@ def test_the_log_names_them(scene: Scene) -> None:
     """By the fingerprint, and not as often as they came."""
     for kind, reason in TURNED_AWAY.items():
         shown = fingerprint(scene.attackers[kind].cert.read_bytes())[:SHOWN_DIGITS]
-        with attacking("idle", load(scene.made.s1.config).listen, elsewhere(), scene.attackers[kind]) as running:
+        with attacking("idle", load(scene.made.s1.config).listen, scene.attackers[kind]) as running:
             tally = running.until(lambda tally: tally.refused + tally.closed > 12, PATIENCE_S)
         lines = [row for row in scene.made.log(scene.made.s1) if row.get("certificate") == shown]
         assert {row["reason"] for row in lines} == {reason}
@@ -122,7 +123,7 @@ def test_the_log_names_them(scene: Scene) -> None:
 
 def test_a_message_that_comes_a_byte_at_a_time_is_given_up(scene: Scene) -> None:
     before = refusals(scene.metrics).get("message too slow", 0)
-    with attacking("slow", load(scene.made.s1.config).listen, elsewhere(), scene.attackers["listed"]) as running:
+    with attacking("slow", load(scene.made.s1.config).listen, scene.attackers["listed"]) as running:
         running.until(lambda _: refusals(scene.metrics).get("message too slow", 0) > before, PATIENCE_S)
 
 
@@ -142,7 +143,7 @@ def test_strangers_at_s2(scene: Scene) -> None:
     """They get as far as the handshake there, too, and S1 goes on with its questions."""
     address = load(scene.made.s2.config).listen
     for name in ("handshakes", "connections"):
-        with attacking(name, address, elsewhere(), scene.attackers["listed"]) as running:
+        with attacking(name, address, scene.attackers["listed"]) as running:
             running.until(lambda tally: tally.connected + tally.refused > 300, PATIENCE_S)
             assert scene.client.identify(scene.ada).label == LABELS[0]
 

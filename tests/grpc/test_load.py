@@ -5,7 +5,8 @@ from __future__ import annotations
 from server_pair import Deployment
 
 from pura_bench import workload
-from pura_bench.load import Crowd, enrol
+from pura_bench.load import Crowd
+from pura_bench.loopback import enrol
 
 CLIENTS, SECONDS = 16, 5.0
 MIB = 1 << 20

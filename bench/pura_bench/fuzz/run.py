@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import hashlib
 import random
@@ -53,15 +54,14 @@ def drawn(target: Target, count: int, seed: str) -> Iterator[bytes]:
 
 def keep(folder: Path, target: Target, raw: bytes) -> None:
     """Put an input into the corpus."""
-    place = folder / target.name.replace(" ", "-").replace("'", "")
+    place = folder / target.folder
     place.mkdir(parents=True, exist_ok=True)
     (place / hashlib.sha256(raw).hexdigest()[:16]).write_bytes(raw)
 
 
 def corpus(folder: Path, target: Target) -> list[bytes]:
     """What was kept for a reader."""
-    place = folder / target.name.replace(" ", "-").replace("'", "")
-    return [path.read_bytes() for path in sorted(place.glob("*"))]
+    return [path.read_bytes() for path in sorted((folder / target.folder).glob("*"))]
 
 
 def calls(count: int, seed: str) -> list[Row]:
@@ -98,20 +98,18 @@ def _whole(kind: Any, rng: random.Random) -> bytes:
 
     made = message_factory.GetMessageClass(kind)()
     for field in kind.fields:
+        place = getattr(made, field.name)
         if field.type == FieldDescriptor.TYPE_MESSAGE:
-            inner = _whole(field.message_type, rng)
-            place = getattr(made, field.name)
-            if field.is_repeated:
-                place.add().MergeFromString(inner)
-            else:
-                place.MergeFromString(inner)
+            inner = place.add() if field.is_repeated else place
+            inner.MergeFromString(_whole(field.message_type, rng))
             continue
-        text = field.type == FieldDescriptor.TYPE_STRING
         value: Any = rng.randbytes(rng.choice((0, 16, 32, 64, 600)))
-        if field.type != FieldDescriptor.TYPE_BYTES:
-            value = "text" if text else rng.choice((0, 1, 7, 2**31 - 1))
+        if field.type == FieldDescriptor.TYPE_STRING:
+            value = "text"
+        elif field.type != FieldDescriptor.TYPE_BYTES:
+            value = rng.choice((0, 1, 7, 2**31 - 1))
         if field.is_repeated:
-            getattr(made, field.name).append(value)
+            place.append(value)
         else:
             setattr(made, field.name, value)
     out: bytes = made.SerializeToString()
@@ -120,7 +118,7 @@ def _whole(kind: Any, rng: random.Random) -> bytes:
 
 def _called(channel: grpc.Channel, path: str, samples: list[bytes], rng: random.Random, count: int) -> Row:
     call = channel.unary_stream(path, request_serializer=bytes, response_deserializer=bytes)
-    codes: dict[str, int] = {}
+    codes: collections.Counter[str] = collections.Counter()
     for _ in range(count):
         try:
             for _reply in call(mutated(samples, rng), timeout=30):
@@ -129,7 +127,7 @@ def _called(channel: grpc.Channel, path: str, samples: list[bytes], rng: random.
         except grpc.RpcError as error:
             told = {item.key: item.value for item in error.trailing_metadata() or ()}
             code = str(told.get("pura-code", f"grpc {error.code().name}"))
-        codes[code] = codes.get(code, 0) + 1
+        codes[code] += 1
     return {"reader": path, "inputs": count, "codes": dict(sorted(codes.items()))}
 
 

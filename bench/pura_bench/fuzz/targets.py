@@ -28,15 +28,13 @@ from pura_desk import tokens
 from pura_server import audit, bundles, groups, joining
 from pura_server import config as server_config
 from pura_server.audit import AuditLog
+from pura_server.config import Collection
 from pura_server.credentials import read_clients
+from pura_server.deploy import Hosts, make
 from pura_server.prepared import tables
 from pura_server.requests import question_of
 
 KEYS = FIXTURES / "test-keys-2048"
-BASE = bytes.fromhex(
-    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
-)
-"""The base point, SEC 2, 2.4.2."""
 TOKENS = b'[[token]]\nname = "a"\nsha256 = "' + b"0" * 64 + b'"\nmay = ["ask"]\n'
 Take = Callable[[bytes], object]
 
@@ -49,6 +47,11 @@ class Target:
     samples: list[bytes]
     take: Take
     slow: bool = False
+
+    @property
+    def folder(self) -> str:
+        """Where inputs that broke it are kept."""
+        return self.name.replace(" ", "-").replace("'", "")
 
 
 def targets(folder: Path) -> list[Target]:
@@ -74,9 +77,9 @@ def _messages() -> list[Target]:
         Target("list of blocks", [tables.dump_blocks([MaskedBlock(BlockId(1), 2)])], tables.load_blocks),
         Target("fan-ins", [bytes([2, 3, 16])], load_fan_ins),
         Target("amount of material", [need], Need.load),
-        Target("point of P-256", [BASE], p256.load),
+        Target("point of P-256", [p256.dump(p256.Scalar(1).point)], p256.load),
         Target("ciphertext", [pk.dump_many([pk.encrypt(1, rng)])], lambda raw: pk.load_many(raw, 1)),
-        Target("question", [query.SerializeToString()], lambda raw: _question(raw)),
+        Target("question", [query.SerializeToString()], _question),
     ]  # fmt: skip
 
 
@@ -95,12 +98,8 @@ def _question(raw: bytes) -> object:
 
 
 def _files(folder: Path) -> list[Target]:
-    from pura_server import deploy
-    from pura_server.config import Collection
-    from pura_server.hosts import host_of
-
-    hosts = deploy.Hosts(host_of("127.0.0.1"), host_of("127.0.0.1"), 7701, 7702)
-    s1, s2, desk = deploy.make(folder / "made", KEYS, Collection(dimension=16, threshold=0.5, embedder="none"), hosts)
+    collection = Collection(dimension=16, threshold=0.5, embedder="none")
+    s1, s2, desk = make(folder / "made", KEYS, collection, Hosts("127.0.0.1", "127.0.0.1", 7701, 7702))
     pk = load_public(KEYS / "public.key")
     rng, scratch = SystemRng(), folder / "scratch"
     masks = maskfile.dump_masks(MaskKeys.draw(rng), Party.S1, pk.key_id).encode()

@@ -47,32 +47,21 @@ Act = Callable[[Connection, str], Awaitable[None]]
 """One call of a method, until nothing more is to be done for it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Attack:
-    """`connections` at once, a new one for each that ends, and over each `calls` at once, likewise."""
-
-    what: str
-    connections: int
-    calls: int
-    act: Act | None
-    """None: not even TLS."""
-
-
 def _message(length: int, body: bytes = b"", *, compressed: bool = False) -> bytes:
     """A gRPC message that claims a length, with what there is of it."""
     return bytes([compressed]) + length.to_bytes(4, "big") + body
 
 
-async def _idle(connection: Connection, method: str) -> None:
-    connection.call(method)
+def _calling(body: bytes = b"", *, only: str | None = None, **headers: str) -> Act:
+    """A call with this message, or with the header alone. `only`: always of this method."""
+
+    async def act(connection: Connection, method: str) -> None:
+        await connection.send(connection.call(only or method, **headers), body, end=True)
+
+    return act
 
 
-async def _watch(connection: Connection, _: str) -> None:
-    await connection.send(connection.call(_WATCH), _message(0), end=True)
-
-
-async def _big(connection: Connection, method: str) -> None:
-    await connection.send(connection.call(method), _message(8 * _MIB, bytes(8 * _MIB)), end=True)
+_idle = _calling()
 
 
 async def _slow(connection: Connection, method: str) -> None:
@@ -83,24 +72,30 @@ async def _slow(connection: Connection, method: str) -> None:
         await connection.send(stream, b"\0")
 
 
-async def _bomb(connection: Connection, method: str) -> None:
-    stream = connection.call(method, grpc_encoding="gzip")
-    await connection.send(stream, _message(len(_BOMB), _BOMB, compressed=True), end=True)
+@dataclasses.dataclass(frozen=True)
+class Attack:
+    """`connections` at once, a new one for each that ends, and over each `calls` at once, likewise. `tls`: whether as
+    much as TLS begins on them."""
+
+    what: str
+    connections: int
+    calls: int = 0
+    act: Act = _idle
+    tls: bool = True
 
 
-async def _nothing(connection: Connection, _: str) -> None: ...
-
-
-_BOMB = gzip.compress(bytes(64 * _MIB), 9)
+_BIG = _message(8 * _MIB, bytes(8 * _MIB))
+_PACKED = gzip.compress(bytes(64 * _MIB), 9)
+_BOMB = _message(len(_PACKED), _PACKED, compressed=True)
 
 ATTACKS = {
-    "idle": Attack("calls of which only the header comes", 4, 85, _idle),
-    "watch": Attack("Health.Watch", 4, 100, _watch),
-    "big": Attack("messages of 8 MiB", 4, 3, _big),
+    "idle": Attack("calls of which only the header comes", 4, 85),
+    "watch": Attack("Health.Watch", 4, 100, _calling(_message(0), only=_WATCH)),
+    "big": Attack("messages of 8 MiB", 4, 3, _calling(_BIG)),
     "slow": Attack("messages that come a byte at a time", 4, 85, _slow),
-    "bomb": Attack("64 MiB of zeros, compressed", 4, 8, _bomb),
-    "connections": Attack("connections over which nothing is asked", 400, 0, _nothing),
-    "handshakes": Attack("connections on which not even TLS begins", 400, 0, None),
+    "bomb": Attack("64 MiB of zeros, compressed", 4, 8, _calling(_BOMB, grpc_encoding="gzip")),
+    "connections": Attack("connections over which nothing is asked", 400),
+    "handshakes": Attack("connections on which not even TLS begins", 400, tls=False),
 }
 
 
@@ -113,7 +108,7 @@ class Attacker:
         self._host, self._port = host_and_port(address)
         self._source = source
         self._context = context
-        self._turn = itertools.count()
+        self._methods = itertools.cycle(_METHODS)
         self._over = Tally()
         self._live: set[Connection] = set()
 
@@ -130,7 +125,7 @@ class Attacker:
     async def _keep(self) -> None:
         while True:
             with contextlib.suppress(OSError, TimeoutError):
-                await (self._hold_tcp() if self._attack.act is None else self._visit(self._attack.act))
+                await (self._visit() if self._attack.tls else self._hold_tcp())
             await asyncio.sleep(_AGAIN_S)
 
     async def _hold_tcp(self) -> None:
@@ -142,7 +137,7 @@ class Attacker:
             self._over.closed += 1
             writer.transport.abort()
 
-    async def _visit(self, act: Act) -> None:
+    async def _visit(self) -> None:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 connection = await Connection.make(self._host, self._port, self._source, self._context)
@@ -157,7 +152,7 @@ class Attacker:
                 connection.changed.clear()
                 for _ in range(self._attack.calls - len(connection.open)):
                     self._over.begun += 1
-                    task = asyncio.ensure_future(_quietly(act(connection, _METHODS[next(self._turn) % len(_METHODS)])))
+                    task = asyncio.ensure_future(_quietly(self._attack.act(connection, next(self._methods))))
                     tasks.add(task)
                     task.add_done_callback(tasks.discard)
                 await connection.changed.wait()

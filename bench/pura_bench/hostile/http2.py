@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import ssl
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
+DATA, HEADERS, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 _HEAD = 9
 _FIRST_WINDOW = (1 << 16) - 1
@@ -46,9 +47,8 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._next = 1
-        self._window = _FIRST_WINDOW
-        self._stream_window = _FIRST_WINDOW
-        self._windows: dict[int, int] = {}
+        self._first_window = _FIRST_WINDOW
+        self._windows = collections.Counter({0: _FIRST_WINDOW})  # of each stream, and of all together: 0
         self._grown = asyncio.Event()
         self.open: set[int] = set()
         self.ended = 0
@@ -66,14 +66,14 @@ class Connection:
         """Begin a call; its stream."""
         stream, self._next = self._next, self._next + 2
         self.open.add(stream)
-        self._windows[stream] = self._stream_window
+        self._windows[stream] = self._first_window
         self._writer.write(request(stream, method, **more))
         return stream
 
     async def send(self, stream: int, body: bytes, *, end: bool = False) -> None:
         """Bytes of a message, as fast as the server takes them. Raises `ConnectionError` when it has ended the call."""
         while body:
-            room = min(self._window, self._windows.get(stream, 0), _FRAME, len(body))
+            room = min(self._windows[0], self._windows[stream], _FRAME, len(body))
             if stream not in self.open or self.closed.is_set():
                 raise ConnectionError
             if room <= 0:
@@ -81,8 +81,7 @@ class Connection:
                 await self._grown.wait()
                 continue
             piece, body = body[:room], body[room:]
-            self._window -= room
-            self._windows[stream] -= room
+            self._windows.subtract({0: room, stream: room})
             self._writer.write(frame(DATA, END_STREAM if end and not body else 0, stream, piece))
             await self._writer.drain()
 
@@ -110,16 +109,12 @@ class Connection:
         if kind == SETTINGS and not flags & ACK:
             for at in range(0, len(body), 6):
                 if int.from_bytes(body[at : at + 2], "big") == _INITIAL_WINDOW_SIZE:
-                    self._stream_window = int.from_bytes(body[at + 2 : at + 6], "big")
+                    self._first_window = int.from_bytes(body[at + 2 : at + 6], "big")
             self._writer.write(frame(SETTINGS, ACK, 0))
         elif kind == PING and not flags & ACK:
             self._writer.write(frame(PING, ACK, 0, body))
         elif kind == WINDOW_UPDATE:
-            more = int.from_bytes(body, "big")
-            if stream:
-                self._windows[stream] = self._windows.get(stream, 0) + more
-            else:
-                self._window += more
+            self._windows[stream] += int.from_bytes(body, "big")
             self._grown.set()
         elif stream in self.open and (kind == RST_STREAM or (kind == HEADERS and flags & END_STREAM)):
             self.open.discard(stream)

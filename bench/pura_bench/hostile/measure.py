@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import re
-import shutil
 import statistics
-import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +21,31 @@ from rich.console import Console
 from rich.table import Table
 
 from pura.ids import Engine
-from pura_bench import load, loopback, results, workload
+from pura_bench import loopback, results, workload
 from pura_bench.hostile.attacks import ATTACKS
-from pura_bench.hostile.run import Files, attacking, elsewhere
+from pura_bench.hostile.run import attacking
+from pura_bench.loopback import Files, new_client
 from pura_bench.machine import resident_bytes
 from pura_bench.workload import Workload
-from pura_client.processes import Server, free_ports, two_servers
-from pura_client.session import Client, connect
-from pura_server.authority import Credential, issue
+from pura_client.processes import Server, free_ports
+from pura_client.session import Client
 from pura_server.config import load as load_config
-from pura_server.credentials import May, add_client, revoke_client
-from pura_server.tls import fingerprint
+from pura_server.credentials import May, revoke_client
 
 KINDS = ("unknown", "revoked", "listed")
+BITS = 2048
 _SETTLE_S = 3.0
 _BEGINS_S = 300.0
 """In which an attack has some effect, on a machine however busy."""
-_AT_ONCE = 20
-"""Questions of the honest client between two looks at the time."""
 _REFUSED = re.compile(r'^pura_refused_total\{reason="([^"]*)"\} ([0-9.e+]+)$', re.MULTILINE)
 
 
 def attacker(folder: Path, kind: str) -> Files:
     """A certificate that the clients' authority signed: not in S1's list, revoked in it, or listed."""
-    signer = Credential(*((folder / "ca" / f"ca.{part}").read_bytes() for part in ("crt", "key")))
-    made = issue(signer, f"hostile-{kind}")
-    files = Files(folder / f"{kind}.crt", folder / f"{kind}.key", folder / "ca" / "ca.crt")
-    files.cert.write_bytes(made.cert)
-    files.key.write_bytes(made.key)
-    listed = load_config(folder / "s1" / "s1.toml").clients_file
-    if kind != "unknown":
-        add_client(listed, f"hostile-{kind}", fingerprint(made.cert), frozenset(May))
+    name = f"hostile-{kind}"
+    files = new_client(folder, name, frozenset() if kind == "unknown" else frozenset(May))
     if kind == "revoked":
-        revoke_client(listed, f"hostile-{kind}")
+        revoke_client(load_config(folder / "s1" / "s1.toml").clients_file, name)
     return files
 
 
@@ -74,135 +65,77 @@ class Honest:
         self._asked = 0
         self.wrong = 0
 
-    @property
-    def resident(self) -> int:
-        """S1's memory now, in bytes, without its workers."""
-        return resident_bytes(self._s1.pid, alone=True)
-
-    def ask(self, questions: int) -> tuple[list[float], int]:
-        """Seconds of each question, and the most memory that S1 had."""
-        seconds, most = [], self.resident
-        for _ in range(questions):
+    def ask(self, questions: int, lasts_s: float = 0.0) -> tuple[list[float], int]:
+        """Seconds of each question, and the most memory that S1 had, in bytes, without its workers. So many questions,
+        and more until so much time has passed."""
+        ends = time.monotonic() + lasts_s
+        seconds: list[float] = []
+        most = resident_bytes(self._s1.pid, alone=True)
+        while len(seconds) < questions or time.monotonic() < ends:
             probe = self._asked % len(self._work.probes)
             self._asked += 1
             began = time.monotonic()
             decision = self._client.identify(self._work.probes[probe])
             seconds.append(time.monotonic() - began)
-            most = max(most, self.resident)
+            most = max(most, resident_bytes(self._s1.pid, alone=True))
             place = None if decision.label is None else int(decision.label.split()[-1])
             self.wrong += not self._work.right(probe, place)
         return seconds, most
 
 
-@contextlib.contextmanager
-def deployment(engine: str, bits: int, dimension: int, entries: int, seed: int) -> Iterator[tuple[Path, Honest, str]]:
-    """A folder with two running servers, an honest client with a gallery, and the address of S1's metrics."""
-    work = workload.make(entries, dimension, 40, seed)
-    folder = Path(tempfile.mkdtemp(prefix="pura-hostile-"))
-    try:
-        keys = loopback.new_keys(folder, Engine(engine), bits)
-        metrics = f"127.0.0.1:{free_ports(1)[0]}"
-        more = f'[metrics]\nlisten = "{metrics}"\n'
-        s1, s2, toml = loopback.lay(folder, keys, loopback.vectors_only(Engine(engine), dimension), more=more)
-        with two_servers(s1, s2, toml) as (one, _), connect(toml) as client:
-            load.enrol(client, work)
-            yield folder, Honest(client, work, one), metrics
-    finally:
-        shutil.rmtree(folder)
+class Scene:
+    """A running deployment, its honest client, and those who attack it, by kind."""
 
+    def __init__(self, folder: Path, honest: Honest, metrics: str, questions: int) -> None:
+        """`metrics`: the address of S1's; `questions`: how many are asked beside an attack, at least."""
+        self._address = load_config(folder / "s1" / "s1.toml").listen
+        self._attackers = {kind: attacker(folder, kind) for kind in KINDS}
+        self._honest, self._metrics, self._questions = honest, metrics, questions
+        honest.ask(questions)
+        _, self._quiet_bytes = honest.ask(questions)
 
-def measure(
-    folder: Path,
-    honest: Honest,
-    metrics: str,
-    questions: int,
-    tell: Console,
-    *,
-    kinds: Sequence[str] = KINDS,
-    names: Sequence[str] = tuple(ATTACKS),
-) -> list[dict[str, Any]]:
-    """A row for each attack by each kind of attacker: beside it, and just before it, when nobody attacked."""
-    address = load_config(folder / "s1" / "s1.toml").listen
-    honest.ask(questions)
-    _, quiet_bytes = honest.ask(questions)
-    rows: list[dict[str, Any]] = []
-    for kind in kinds:
-        files = attacker(folder, kind)
-        for name in names:
-            quiet_s, _ = honest.ask(questions)
-            before = refusals(metrics)
-            with attacking(name, address, elsewhere(), files, niceness=19) as running:  # as from a machine of its own
-                running.until(lambda tally: tally.refused + tally.closed + tally.ended + tally.held > 0, _BEGINS_S)
+    def beside(self, kinds: Sequence[str], names: Sequence[str], lasts_s: float | None = None) -> dict[str, Any]:
+        """A row: these attacks by these kinds of attacker, all at once, and how it was just before, when nobody
+        attacked. `lasts_s`: from the first moment on for so long; None: from when the attack has some effect, for as
+        long as the questions take."""
+        quiet_s, _ = self._honest.ask(self._questions)
+        before = refusals(self._metrics)
+        with contextlib.ExitStack() as stack:
+            running = [  # niced, as from a machine of their own
+                stack.enter_context(attacking(name, self._address, self._attackers[kind], niceness=19))
+                for kind in kinds
+                for name in names
+            ]
+            if lasts_s is None:
+                for one in running:
+                    one.until(lambda tally: tally.refused + tally.closed + tally.ended + tally.held > 0, _BEGINS_S)
                 time.sleep(_SETTLE_S)
-                seconds, most = honest.ask(questions)
-                tally = running.tally
-            row = {
-                "who": kind, "attack_name": name, "what": ATTACKS[name].what,
-                **_figures(quiet_s, seconds, quiet_bytes, most),
-                "attack": dataclasses.asdict(tally), "refused": _told(before, metrics),
-            }  # fmt: skip
-            tell.print(row)
-            rows.append(row)
-    return rows
+            seconds, most = self._honest.ask(self._questions, lasts_s or 0.0)
+            tallies = [dataclasses.asdict(one.tally) for one in running]
+        several = len(names) > 1
+        lasted = {"lasts_s": lasts_s, "questions": len(seconds), "wrong": self._honest.wrong}
+        return {
+            "who": ", ".join(kinds),
+            "attack_name": f"{len(names)} at once" if several else names[0],
+            "what": "everything at once" if several else ATTACKS[names[0]].what,
+            **({} if lasts_s is None else lasted),
+            "quiet_s": round(statistics.median(quiet_s), 4),
+            "median_s": round(statistics.median(seconds), 4),
+            "longest_s": round(max(seconds), 4),
+            "slower": round(statistics.median(seconds) / statistics.median(quiet_s), 2),
+            "memory_mib": round(most / (1 << 20), 1),
+            "memory_ratio": round(most / self._quiet_bytes, 3),
+            "attack": {name: sum(tally[name] for tally in tallies) for name in tallies[0]},
+            "refused": self._turned_away(before),
+        }
 
-
-def together(
-    folder: Path,
-    honest: Honest,
-    metrics: str,
-    lasts_s: float,
-    *,
-    kinds: Sequence[str] = KINDS,
-    names: Sequence[str] = tuple(ATTACKS),
-) -> dict[str, Any]:
-    """One row: all attacks by every kind of attacker at once, for so long, beside a client that goes on asking."""
-    address = load_config(folder / "s1" / "s1.toml").listen
-    honest.ask(_AT_ONCE)
-    quiet_s, quiet_bytes = honest.ask(_AT_ONCE)
-    seconds: list[float] = []
-    most, before = 0, refusals(metrics)
-    with contextlib.ExitStack() as stack:
-        running = [
-            stack.enter_context(attacking(name, address, elsewhere(), files, niceness=19))
-            for files in [attacker(folder, kind) for kind in kinds]
-            for name in names
-        ]
-        ends = time.monotonic() + lasts_s
-        while time.monotonic() < ends:
-            some, now = honest.ask(_AT_ONCE)
-            seconds, most = seconds + some, max(most, now)
-        tallies = [dataclasses.asdict(one.tally) for one in running]
-    return {
-        "who": ", ".join(kinds), "attack_name": f"{len(names)} at once", "what": "everything at once",
-        "lasts_s": lasts_s, "questions": len(seconds), "wrong": honest.wrong,
-        **_figures(quiet_s, seconds, quiet_bytes, most),
-        "attack": {name: sum(tally[name] for tally in tallies) for name in tallies[0]},
-        "refused": _told(before, metrics),
-    }  # fmt: skip
-
-
-def _figures(quiet_s: Sequence[float], seconds: Sequence[float], quiet_bytes: int, most: int) -> dict[str, float]:
-    return {
-        "quiet_s": round(statistics.median(quiet_s), 4),
-        "median_s": round(statistics.median(seconds), 4),
-        "longest_s": round(max(seconds), 4),
-        "slower": round(statistics.median(seconds) / statistics.median(quiet_s), 2),
-        "memory_mib": round(most / (1 << 20), 1),
-        "memory_ratio": round(most / quiet_bytes, 3),
-    }
-
-
-def _told(before: dict[str, float], metrics: str) -> dict[str, int]:
-    """Callers turned away since, by reason."""
-    told = {why: int(count - before.get(why, 0)) for why, count in refusals(metrics).items()}
-    return {why: count for why, count in told.items() if count}
+    def _turned_away(self, before: dict[str, float]) -> dict[str, int]:
+        """Callers since, by reason."""
+        now = {why: int(count - before.get(why, 0)) for why, count in refusals(self._metrics).items()}
+        return {why: count for why, count in now.items() if count}
 
 
 @click.command()
-@click.option(
-    "--engine", type=click.Choice([e.value for e in Engine]), default=Engine.PREPARED.value, show_default=True
-)
-@click.option("--bits", type=click.Choice(["2048", "3072"]), default="2048", show_default=True)
 @click.option("--dimension", type=int, default=128, show_default=True)
 @click.option("--entries", type=int, default=64, show_default=True)
 @click.option("--questions", type=int, default=15, show_default=True, help="Beside each attack.")
@@ -212,8 +145,6 @@ def _told(before: dict[str, float], metrics: str) -> dict[str, int]:
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the result file here.")
 def main(
-    engine: str,
-    bits: str,
     dimension: int,
     entries: int,
     questions: int,
@@ -224,20 +155,30 @@ def main(
     out: Path | None,
 ) -> None:
     """An honest client beside hostile ones: its time, and S1's memory. Exit status 1 if an answer was wrong."""
-    console = Console()
-    with results.watch_load() as busy, deployment(engine, int(bits), dimension, entries, seed) as (folder, honest, at):
-        chosen: dict[str, Any] = {"kinds": who or KINDS, "names": attack or tuple(ATTACKS)}
-        if lasts_s is None:
-            rows = measure(folder, honest, at, questions, console, **chosen)
+    console, rows = Console(), []
+    kinds, names = who or KINDS, attack or tuple(ATTACKS)
+    metrics = f"127.0.0.1:{free_ports(1)[0]}"
+    more = f'[metrics]\nlisten = "{metrics}"\n'
+    work = workload.make(entries, dimension, 40, seed)
+    with (
+        results.watch_load() as busy,
+        loopback.running(BITS, dimension, work, more) as (folder, (s1, _), client, _),
+    ):
+        honest = Honest(client, work, s1)
+        scene = Scene(folder, honest, metrics, questions)
+        if lasts_s is not None:
+            rows.append(scene.beside(kinds, names, lasts_s))
         else:
-            rows = [together(folder, honest, at, lasts_s, **chosen)]
+            for kind, name in itertools.product(kinds, names):
+                rows.append(scene.beside([kind], [name]))
+                console.print(rows[-1])
     columns = ("who", "attack_name", "quiet_s", "median_s", "slower", "longest_s", "memory_ratio")
-    table = Table(*(column.replace("_", " ") for column in columns), title=f"{engine}, {entries} entries")
+    settings = {"engine": Engine.PREPARED.value, "bits": BITS, "dimension": dimension, "entries": entries}
+    table = Table(*(column.replace("_", " ") for column in columns), title=f"{settings['engine']}, {entries} entries")
     for row in rows:
         table.add_row(*(str(row[column]) for column in columns))
     console.print(table)
     if out is not None:
-        more = {"engine": engine, "bits": int(bits), "dimension": dimension, "entries": entries}
-        results.write(out, results.body("hostile", seed, rows, busy, **more))
+        results.write(out, results.body("hostile", seed, rows, busy, **settings))
     if honest.wrong:
         click.get_current_context().exit(1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import socket
 import subprocess
@@ -11,20 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import IO
 
 from pura.errors import NotReady
 from pura_bench.hostile.attacks import Tally
-
-
-@dataclasses.dataclass(frozen=True)
-class Files:
-    """Where a client's certificate, its key and the authority are."""
-
-    cert: Path
-    key: Path
-    ca: Path
+from pura_bench.loopback import Files
 
 
 def elsewhere() -> str:
@@ -69,12 +59,12 @@ class Running:
 
 
 @contextlib.contextmanager
-def attacking(name: str, address: str, source: str, files: Files, *, niceness: int = 0) -> Iterator[Running]:
-    """The attack of this name by the client of these files, from one of this machine's addresses, until the end of
-    the block. `niceness`: 19 takes only what others leave; on a busy machine that is nothing."""
+def attacking(name: str, address: str, files: Files, *, niceness: int = 0) -> Iterator[Running]:
+    """The attack of this name by the client of these files, from `elsewhere`, until the end of the block.
+    `niceness`: 19 takes only what others leave; on a busy machine that is nothing."""
     paths = map(str, (files.cert, files.key, files.ca))
     process = subprocess.Popen(
-        [sys.executable, "-m", "pura_bench.hostile.attacks", str(niceness), name, address, source, *paths],
+        [sys.executable, "-m", "pura_bench.hostile.attacks", str(niceness), name, address, elsewhere(), *paths],
         stdout=subprocess.PIPE,
         text=True,
     )

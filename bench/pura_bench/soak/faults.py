@@ -33,10 +33,22 @@ class Faults:
         self._servers, self._links, self._client, self._quiet = tuple(servers), links, client, quiet
         self._rng = np.random.default_rng(seed)
         self.done: list[dict[str, object]] = []
+        self._taken = ""
+        """The last snapshot."""
+        kill = lambda: self._again(signal.SIGKILL, self._either())  # noqa: E731
         self._kinds: list[Callable[[], str]] = [
-            self._kill, self._kill, self._kill_both, self._stop, self._restart, self._cut, self._half_open,
-            self._late, self._slow, self._snapshot, self._restore,
-        ]  # fmt: skip
+            kill,
+            kill,
+            lambda: self._again(signal.SIGKILL, *self._servers),
+            self._stop,
+            lambda: self._again(signal.SIGTERM, self._either()),
+            self._cut,
+            lambda: self._mood(Mood.SILENT, float(self._rng.uniform(2, 20))),
+            lambda: self._mood(Mood.LATE, 10.0),
+            lambda: self._mood(Mood.SLOW, 10.0),
+            lambda: self._snapshot() or "snapshot",
+            self._restore,
+        ]
         self._began = time.monotonic()
 
     def one(self) -> None:
@@ -45,32 +57,18 @@ class Faults:
         kind = self._kinds[int(self._rng.integers(len(self._kinds)))]
         what = kind()
         wait_ready(self._servers, self._client, READY_S)
-        self.done.append({"at_s": round(at, 1), "fault": what, "ready_after_s": round(self._since(at), 1)})
-
-    def _since(self, at: float) -> float:
-        return time.monotonic() - self._began - at
+        ready = time.monotonic() - self._began
+        self.done.append({"at_s": round(at, 1), "fault": what, "ready_after_s": round(ready - at, 1)})
 
     def _either(self) -> Server:
         return self._servers[int(self._rng.integers(2))]
 
-    def _kill(self) -> str:
-        server = self._either()
-        server.stop(signal.SIGKILL)
-        server.start()
-        return f"SIGKILL {server.config.stem}"
-
-    def _kill_both(self) -> str:
-        for server in self._servers:
-            server.stop(signal.SIGKILL)
-        for server in self._servers:
+    def _again(self, how: signal.Signals, *servers: Server) -> str:
+        for server in servers:
+            server.stop(how)
+        for server in servers:
             server.start()
-        return "SIGKILL both"
-
-    def _restart(self) -> str:
-        server = self._either()
-        server.stop()
-        server.start()
-        return f"SIGTERM {server.config.stem}"
+        return f"{how.name} {servers[0].config.stem if len(servers) == 1 else 'both'}"
 
     def _stop(self) -> str:
         server, seconds = self._either(), float(self._rng.uniform(1, 20))
@@ -94,33 +92,24 @@ class Faults:
                 link.cut()
         return f"link {mood.value} for {seconds:.0f} s"
 
-    def _half_open(self) -> str:
-        return self._mood(Mood.SILENT, float(self._rng.uniform(2, 20)))
-
-    def _late(self) -> str:
-        return self._mood(Mood.LATE, 10.0)
-
-    def _slow(self) -> str:
-        return self._mood(Mood.SLOW, 10.0)
-
     def _snapshot(self) -> str:
+        """Take one, which is `self._taken` then; else why it was refused."""
         done = _command("snapshot", self._servers[0])
-        return "snapshot" if done.returncode == 0 else f"snapshot refused: {done.stderr.strip()[-120:]}"
+        self._taken = done.stdout.partition(":")[0]
+        return f"snapshot refused: {done.stderr.strip()[-120:]}" if done.returncode else ""
 
     def _restore(self) -> str:
         """Both data folders lost, and made again from a snapshot since which nothing was confirmed."""
         with self._quiet():
-            taken = _command("snapshot", self._servers[0])
-            if taken.returncode:
-                return f"snapshot refused: {taken.stderr.strip()[-120:]}"
-            name = taken.stdout.partition(":")[0]
+            if refused := self._snapshot():
+                return refused
             for server in self._servers:
                 server.stop()
             for server in self._servers:
-                folder = server.config.parent / "snapshots" / name
+                folder = server.config.parent / "snapshots" / self._taken
                 _command("restore", server, "--from", str(folder), "--replace").check_returncode()
                 server.start()
-            return f"both restored from {name}"
+            return f"both restored from {self._taken}"
 
 
 def _command(name: str, server: Server, *more: str) -> subprocess.CompletedProcess[str]:
