@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Servers(Pair):
     def restart(self, tau: int, *, slow_line: bool) -> None:
         """Both again, on what the stores hold, with one threshold for questions of both kinds."""
         self.close()
-        self.params = self.with_tau(tau)
+        self.params = dataclasses.replace(self.params, tau_verify=tau, tau_identify=tau)
         ticks = iter(range(1 << 62))
         self.options["clock"] = (lambda: 0.02 * next(ticks)) if slow_line else time.perf_counter
         self.open()
@@ -147,12 +147,13 @@ def questions(case: Case, params: Params, gallery: Table, draw: np.random.Genera
                 yield quantise(draw.standard_normal(params.dimension), params)
 
 
-def wrong(servers: Servers, x: Table, named: Sequence[Handle] | None) -> str:
+def wrong(servers: Servers, gallery: Mapping[Handle, Table], x: Table, named: Sequence[Handle] | None) -> str:
     """What is wrong with the answer to one question; empty when nothing is."""
-    found = servers.ask(x, named)
-    of = servers.model if named is None else {h: servers.model[h] for h in named}
+    found, params = servers.ask(x, named), servers.params
+    of = gallery if named is None else {h: gallery[h] for h in named}
     got = [int(distance2(x, of[h][None])[0]) for h in found if h in of]
-    expected = servers.expected(x, named)
+    tau = params.tau_for(None if named is None else len(named))
+    expected = [d for d in sorted(distance2(x, np.array(list(of.values()))).tolist()) if d <= tau][: params.top_k]
     return "" if got == expected and len(set(found)) == len(found) else f"{got} instead of {expected}"
 
 
@@ -177,7 +178,7 @@ def examine(case: Case, keys: Path, seed: Sequence[int]) -> dict[str, Any]:
         for store, change in zip((servers.store1, servers.store2), both, strict=True):
             store.apply(change)
         handles = [entry.handle for entry in both[0].adds]
-        servers.model = dict(zip(handles, gallery, strict=True))
+        written = dict(zip(handles, gallery, strict=True))
         built = time.perf_counter()
         for threshold in (tau, max(0, exact - 1)):
             servers.restart(threshold, slow_line=case.slow_line)
@@ -185,7 +186,7 @@ def examine(case: Case, keys: Path, seed: Sequence[int]) -> dict[str, Any]:
             for i, x in enumerate(asked if threshold == tau else asked[-1:]):
                 for named in (None, some[:1], some) if (i, threshold) == (0, tau) else (None,):
                     count += 1
-                    if problem := wrong(servers, x, named):
+                    if problem := wrong(servers, written, x, named):
                         raise click.ClickException(f"{case}: {problem}")
         servers.close()
     took = time.perf_counter() - built
