@@ -48,6 +48,7 @@ class Faults:
             lambda: self._mood(Mood.SLOW, 10.0),
             lambda: self._snapshot() or "snapshot",
             self._restore,
+            self._renew,
         ]
         self._began = time.monotonic()
 
@@ -98,6 +99,12 @@ class Faults:
         self._taken = done.stdout.partition(":")[0]
         return f"snapshot refused: {done.stderr.strip()[-120:]}" if done.returncode else ""
 
+    def _renew(self) -> str:
+        """A new key for one server's masks, which entries follow to while everybody asks."""
+        server = self._either()
+        _command("masks", server, "renew").check_returncode()
+        return f"masks renewed, {self._again(signal.SIGTERM, server)}"
+
     def _restore(self) -> str:
         """Both data folders lost, and made again from a snapshot since which nothing was confirmed."""
         with self._quiet():
@@ -113,6 +120,6 @@ class Faults:
 
 
 def _command(name: str, server: Server, *more: str) -> subprocess.CompletedProcess[str]:
-    """`pura-server NAME --config ...`, to its end."""
-    command = server_command(name, "--config", str(server.config), *more)
+    """`pura-server NAME ... --config ...`, to its end."""
+    command = server_command(name, *more, "--config", str(server.config))
     return subprocess.run(command, capture_output=True, text=True, check=False)
