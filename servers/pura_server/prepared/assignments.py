@@ -77,6 +77,8 @@ class Assignments:
         with self._lock:
             full = {b for b, written in blocks.items() if len(written.slots) == SLOTS and not fresh}
             now = {b: self._now[b] if b in full else Assignment.of(b, one, free) for b, one in blocks.items()}
+            if fresh:
+                self._earlier.clear()  # of a connection that is over
             self._earlier.append({one.masked: one for b, one in self._now.items() if b not in full})
             self._free, self._now = free, now
             return {block: one.masked for block, one in now.items()}
