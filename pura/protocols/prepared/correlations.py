@@ -30,7 +30,7 @@ Products = NDArray[np.uint32]
 
 
 class MaskedBlock(NamedTuple):
-    """One assignment of masks to the slots of a block: both servers raise `version` when a slot gets another nonce."""
+    """The name of one assignment of masks to the slots of a block: a slot with other masks asks for another `version`."""
 
     block: BlockId
     version: int
