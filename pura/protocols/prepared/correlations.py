@@ -30,7 +30,7 @@ Products = NDArray[np.uint32]
 
 
 class MaskedBlock(NamedTuple):
-    """The name of one assignment of masks to the slots of a block: a slot with other masks asks for another `version`."""
+    """The name of one assignment of masks to the slots of a block; other masks ask for another `version`."""
 
     block: BlockId
     version: int
