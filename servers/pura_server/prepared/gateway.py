@@ -324,7 +324,7 @@ class PreparedGateway:
         lacking = [block for block in blocks if not packs or block not in packs[0].products]
         yield from send(
             PacksOpen(
-                dump_packs(numbers), int(bool(fresh)), label, missing.dump(), dump_blocks(lacking)
+                dump_packs(numbers), int(bool(fresh)), label, missing.dump(), dump_blocks(blocks)
             )
         )  # fmt: skip
         if fresh:
