@@ -56,7 +56,7 @@ class Pack(Once):
 
     def add_products(self, correlations: Correlations, blocks: Sequence[MaskedBlock]) -> Rounds[None]:
         """Make what is missing for a question about these blocks; the same at both servers."""
-        yield from add_products([self], correlations, [block for block in blocks if block not in self.products])
+        yield from add_products([self], correlations, blocks)
 
     def keep_only(self, blocks: Sequence[MaskedBlock]) -> None:
         """Let go of the products of blocks that are not there any more."""
@@ -97,11 +97,12 @@ def make_with_products(
 
 
 def add_products(packs: Sequence[Pack], correlations: Correlations, blocks: Sequence[MaskedBlock]) -> Rounds[None]:
-    """The products of these blocks for packs of one question each; the same at both servers."""
-    if blocks:
-        made = yield from correlations.products(np.concatenate([pack.blinds.a for pack in packs]), blocks)
+    """What packs of one question each, all alike, lack of the products of these blocks; the same at both servers."""
+    lacking = [block for block in blocks if block not in packs[0].products]
+    if lacking:
+        made = yield from correlations.products(np.concatenate([pack.blinds.a for pack in packs]), lacking)
         for pack, products in zip(packs, made, strict=True):
-            pack.products.update(zip(blocks, products, strict=True))
+            pack.products.update(zip(lacking, products, strict=True))
 
 
 def need_for_templates(side: Side, templates: int) -> Need:

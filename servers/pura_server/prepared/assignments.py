@@ -42,6 +42,9 @@ class Written(NamedTuple):
     hashed: bytes
 
 
+_NOBODY = Written(np.zeros(0, np.int64), np.zeros(0, MASKING), b"")
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Assignment:
     """A block's name, and how each of its slots is masked, (SLOTS,) of dtype MASKING."""
@@ -86,7 +89,7 @@ class Assignments:
     def name(self, block: BlockId, written: Written) -> MaskedBlock:
         """The name of a block with these entries: another one from now on if one of them has got other masks."""
         with self._lock:
-            known = self._now.get(block) or Assignment.of(block, Written(*_NOBODY), self._free)
+            known = self._now.get(block) or Assignment.of(block, _NOBODY, self._free)
             if not known.fits(written):
                 self._earlier[-1][known.masked] = known
                 known = Assignment.of(block, written, self._free)
@@ -103,6 +106,3 @@ class Assignments:
                 if name in some:
                     return some[name].masking
         raise NotReady("the gallery is being changed; try again")
-
-
-_NOBODY = (np.zeros(0, np.int64), np.zeros(0, MASKING), b"")

@@ -321,7 +321,6 @@ class PreparedGateway:
         numbers = fresh or [number for number, _ in stale]
         packs = [one for _, one in stale]
         missing = packs[0].hand.lacks(need) if packs else need
-        lacking = [block for block in blocks if not packs or block not in packs[0].products]
         yield from send(
             PacksOpen(
                 dump_packs(numbers), int(bool(fresh)), label, missing.dump(), dump_blocks(blocks)
@@ -329,9 +328,9 @@ class PreparedGateway:
         )  # fmt: skip
         if fresh:
             ends = session.ends.fork(label)
-            packs = yield from pack.make_with_products(side, ends, need, len(fresh), session.correlations, lacking)
+            packs = yield from pack.make_with_products(side, ends, need, len(fresh), session.correlations, blocks)
         else:
-            yield from session.replenish(side, packs, label, missing, lacking)
+            yield from session.replenish(side, packs, label, missing, blocks)
         for one in packs:
             one.keep_only(blocks)
         yield from exchange(Echo(), Echo)  # S2 has them

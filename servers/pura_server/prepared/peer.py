@@ -221,8 +221,7 @@ class PreparedPeer:
             packs = yield from pack.make_with_products(side, ends, need, len(numbers), session.correlations, blocks)
         else:
             packs = [self._shelf.take(number) for number in numbers]
-            lacking = [block for block in blocks if block not in packs[0].products]
-            yield from session.replenish(side, packs, opening.label, need, lacking)
+            yield from session.replenish(side, packs, opening.label, need, blocks)
         for one in packs:
             one.keep_only(blocks)  # as S1 does, by whose picture this is: the same packs at both
         if self._session is session:

@@ -49,7 +49,7 @@ class Session:
     def replenish(
         self, side: Side, packs: Sequence[Pack], label: bytes, lacks: Need, blocks: Sequence[MaskedBlock]
     ) -> Rounds[None]:
-        """What some packs, all alike, lack."""
+        """What some packs, all alike, lack: this stock, and products of these blocks."""
         if lacks != Need():
             made = yield from provide(self.ends.fork(label), lacks * len(packs), side.rng)
             deal_more([one.hand for one in packs], made, lacks)
