@@ -56,7 +56,6 @@ def create_app(
     app = FastAPI(
         title="Pura desk", version=_version(), description=_ABOUT, docs_url=None, redoc_url=None, lifespan=life
     )
-    app.state.tokens = tokens
     problems.install(app)
     app.include_router(routes.api(line, imports, watches))
     _pages(app)

@@ -25,6 +25,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MOST_BYTES = 64 << 20
 """Of one request: some photos of one person."""
 API = "/v1/"
+RIGHTS = "pura.rights"
+"""Where a request's scope has the rights of its token."""
 
 _HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (
@@ -81,12 +83,11 @@ class Guard:
         lengths = headers.get(b"content-length", [])
         if any(not value.isdigit() or int(value) > self._most for value in lengths):
             return TooLarge(f"a request has at most {self._most >> 20} MiB")
-        return self._unknown(headers) if scope["path"].startswith(API) else None
-
-    def _unknown(self, headers: dict[bytes, list[bytes]]) -> PuraError | None:
+        if not scope["path"].startswith(API):
+            return None
         shown = headers.get(b"authorization", [])
         try:
-            self._tokens.rights(shown[0].decode("latin-1") if len(shown) == 1 else None)
+            scope[RIGHTS] = self._tokens.rights(shown[0].decode("latin-1") if len(shown) == 1 else None)
         except Unauthenticated as error:
             return error
         return None

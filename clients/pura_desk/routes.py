@@ -15,11 +15,12 @@ from pura.ids import Handle
 from pura_client import Enrolment, trace
 from pura_client.labels import normalise
 from pura_desk import shapes
+from pura_desk.guard import RIGHTS
 from pura_desk.imports import Imports, Job, Person
 from pura_desk.line import Line
 from pura_desk.problems import BadRequest, Problem
 from pura_desk.replays import Replays
-from pura_desk.tokens import Right, Tokens
+from pura_desk.tokens import Right
 from pura_desk.watches import Watches
 
 MOST_PHOTOS = 64
@@ -43,11 +44,10 @@ IdempotencyKey = Annotated[
 
 
 def needs(right: Right | None) -> Any:
-    """What an address asks of its caller. Raises `Unauthenticated`, `NotAuthorised`."""
+    """What an address asks of its caller, whom the guard knows. Raises `NotAuthorised`."""
 
     def check(request: Request) -> frozenset[Right]:
-        tokens: Tokens = request.app.state.tokens
-        rights = tokens.rights(request.headers.get("authorization"))
+        rights: frozenset[Right] = request.scope[RIGHTS]
         if right is not None and right not in rights:
             raise NotAuthorised(f"this token may not {right}")
         return rights
