@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from pura.ids import Engine, Handle
 from pura_bench import results
 from pura_bench.large import Phases
+from pura_bench.loopback import handles_of
 from pura_bench.speed.deployment import Running, prepared, running
 from pura_bench.workload import Workload, make
 from pura_client.config import load as load_client
@@ -108,10 +109,7 @@ def _together(now: Running, workload: Workload, faces: Faces, handles: list[Hand
                 while not stop.is_set():
                     at = done % (len(faces) - 32)
                     batch = [(face, f"beside {done + i}") for i, face in enumerate(faces[at : at + 32])]
-                    for outcome in desk.enroll_many(batch):
-                        if outcome.handle is None:
-                            raise outcome.error or AssertionError
-                        handles.append(outcome.handle)
+                    handles.extend(handles_of(desk.enroll_many(batch)))
                     done += 32
         except Exception as error:  # noqa: BLE001 - told by who waits for it
             failed.append(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pura.crypto.keys import write_keys
@@ -14,6 +14,7 @@ from pura.crypto.threshold import generate
 from pura.ids import Engine, Handle
 from pura_bench import workload
 from pura_bench.workload import Workload
+from pura_client.enrolling import Enrolled
 from pura_client.processes import Server, free_ports, two_servers
 from pura_client.session import Client, connect
 from pura_server.authority import Credential, issue
@@ -59,11 +60,17 @@ def running(
 
 def enrol(client: Client, work: Workload) -> list[Handle]:
     """The whole gallery; the handle of each place. Raises what was refused."""
-    outcomes = client.enroll_many([(e, work.label(i)) for i, e in enumerate(work.embeddings)])
+    return handles_of(client.enroll_many([(e, work.label(i)) for i, e in enumerate(work.embeddings)]))
+
+
+def handles_of(outcomes: Iterable[Enrolled]) -> list[Handle]:
+    """The handles of what was enrolled. Raises what the first that was refused was refused for."""
+    handles = []
     for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return [outcome.handle for outcome in outcomes if outcome.handle is not None]
+        if outcome.handle is None:
+            raise outcome.error or AssertionError
+        handles.append(outcome.handle)
+    return handles
 
 
 @dataclasses.dataclass(frozen=True)

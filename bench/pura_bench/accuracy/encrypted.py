@@ -75,9 +75,7 @@ def deployed(policy: Policy, engine: Engine, bits: int) -> Iterator[tuple[Client
 def enrol(session: Client, templates: Vectors, advance: Callable[[int], None] = lambda _: None) -> None:
     """Enrol templates (n, D) as "face 0", "face 1", ...; raises the first error."""
     faces = ((Ready(x), f"face {k}") for k, x in enumerate(templates))
-    for outcome in session.enroll_many(faces, lambda _: advance(1)):
-        if outcome.error is not None:
-            raise outcome.error
+    loopback.handles_of(session.enroll_many(faces, lambda _: advance(1)))
 
 
 def through_encryption(

@@ -28,13 +28,13 @@ from pura.attack.oracle import BitAsScore, Floats, Progress, ScoreOracle, cosine
 from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import KeySet, generate
 from pura.ids import Engine
-from pura_bench.security.deployments import Deployment, deployed
+from pura_bench.security.deployments import LOCKOUT, WINDOWS, Deployment, deployed
 from pura_bench.security.judge import Judge
 from pura_bench.security.photos import Cast, Crops
 from pura_bench.security.plaintext import DECISION, ROUNDED, SCORE, PlaintextClient, plaintext_server
 
 Row = dict[str, Any]
-SMALL_BUDGET, LOCKOUT, WINDOWS = 100, 20, 5
+SMALL_BUDGET = 100
 
 
 class Where(StrEnum):

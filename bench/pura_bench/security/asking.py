@@ -26,13 +26,12 @@ from pura.face.pipeline import FacePipeline
 from pura.face.spec import SFACE, SFACE_CENTRED, SFACE_MIRRORED
 from pura_bench import results
 from pura_bench.security import photos
-from pura_bench.security.deployments import NEAR
+from pura_bench.security.deployments import LOCKOUT, NEAR, WINDOWS
 from pura_bench.security.judge import rate_json
 
 EMBEDDERS = (SFACE_MIRRORED, SFACE_CENTRED, SFACE)
 BUDGETS = (100, 500, 1500)
 AFTER = (1, 10, 20, 50, 100, 200, 300, 500, 1000)
-LOCKOUT, WINDOWS = 20, 5
 GALLERY, GALLERIES, CROWD = 500, 40, (100, 200, 500)
 FMR = 1e-3
 

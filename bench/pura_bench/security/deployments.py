@@ -31,6 +31,8 @@ from pura_server.config import Collection, load
 READY_S = 180.0
 NEAR = 0.05
 """How much below the threshold a question still counts as near an entry."""
+LOCKOUT, WINDOWS = 20, 5
+"""So many near questions lock an entry for a window; and how many windows a patient attacker has."""
 
 
 def ready(vector: Floats) -> Ready:
@@ -168,9 +170,7 @@ def deployed(
         path.touch()
     labels = [f"victim {i:02d}" for i in range(len(enrolled))]
     with _commands(notes), processes.two_servers(s1, s2, client, timeout_s=READY_S), connect(client) as session:
-        for outcome in session.enroll_many([(ready(e), x) for e, x in zip(enrolled, labels, strict=True)]):
-            if outcome.error is not None:
-                raise outcome.error
+        loopback.handles_of(session.enroll_many([(ready(e), x) for e, x in zip(enrolled, labels, strict=True)]))
         params = load(s1).collection.params(load_public(folder / "keys" / PUBLIC_NAME))
         yield Deployment(folder, session, params, labels, notes)
 

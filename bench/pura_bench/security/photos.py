@@ -7,6 +7,7 @@ elsewhere people are dealt out by a seed. Nobody is both.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pura.attack.oracle import Floats, unit
-from pura.errors import BadConfig
+from pura.errors import BadConfig, NoFace
 from pura.face import align, images
-from pura.face.detect import Face
 from pura.face.photos import orl_faces
 from pura.face.pipeline import FacePipeline
 from pura_bench.accuracy.datasets import read_pairs
+from pura_bench.accuracy.embeddings import central_face
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".pgm", ".bmp", ".webp")
 TRAIN, TEST = "pairsDevTrain.txt", "pairsDevTest.txt"
@@ -81,9 +82,8 @@ def load(folder: Path | None, faces: FacePipeline, cache: Path, progress: Progre
     crops, names = [], []
     for i, (name, photo) in enumerate(listed):
         image = images.read(photo)
-        found = faces.detector.find(image)
-        if found:
-            crops.append(align.crop(image, _central(found, image.shape).landmarks))
+        with contextlib.suppress(NoFace):
+            crops.append(align.crop(image, central_face(image, faces).landmarks))
             names.append(name)
         progress(i + 1, len(listed))
     stack = np.stack(crops)
@@ -118,12 +118,6 @@ def _orl() -> Iterator[tuple[str, Path | NDArray[Any]]]:
         for number, photo in enumerate(photos, start=1):
             wide = cv2.resize(np.pad(photo, ORL_PAD, mode="edge"), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
             yield f"s{person:02d}/{number:02d}.pgm", wide
-
-
-def _central(faces: list[Face], shape: tuple[int, ...]) -> Face:
-    """The face nearest to the middle: whom a portrait is of."""
-    centre = np.array([shape[1], shape[0]]) / 2
-    return min(faces, key=lambda face: float(np.linalg.norm(np.add(face.box[:2], np.divide(face.box[2:], 2)) - centre)))
 
 
 def deal(photos: Photos, folder: Path | None, victims: int, seed: int) -> Cast:

@@ -16,12 +16,10 @@ from pura.attack.oracle import Floats, cosines
 from pura.ids import Engine
 from pura_bench.security.arms import (
     LIKELY,
-    LOCKOUT,
     REGRESSION,
     SMALL_BUDGET,
     VIA_FORMULA,
     VIA_SERVERS,
-    WINDOWS,
     Row,
     Stage,
     Where,
@@ -29,7 +27,7 @@ from pura_bench.security.arms import (
     probes_of,
     template,
 )
-from pura_bench.security.deployments import NEAR, Deployment, ServerDecisions, ServerLeak
+from pura_bench.security.deployments import LOCKOUT, NEAR, WINDOWS, Deployment, ServerDecisions, ServerLeak
 from pura_bench.security.judge import rate_json
 from pura_bench.security.transcripts import features_of, sessions_of
 

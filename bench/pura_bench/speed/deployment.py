@@ -22,6 +22,7 @@ from pura.crypto.rng import SystemRng
 from pura.crypto.threshold import generate
 from pura.ids import Engine, Handle
 from pura.store.schema import DATABASE
+from pura_bench.loopback import handles_of
 from pura_bench.machine import cpu_seconds, memory_bytes
 from pura_bench.speed import loader
 from pura_bench.speed.network import LOOPBACK, Network, Relay
@@ -198,12 +199,9 @@ class Running:
         cpu, began, done = self.cpu(), time.monotonic(), itertools.count(1)
         outcomes = self.session.enroll_many(people, lambda _: progress(next(done)))
         wall, (one, two) = time.monotonic() - began, self.spent(cpu)
-        for outcome in outcomes:
-            if outcome.handle is None:
-                raise outcome.error or AssertionError
-        count = len(people)
+        handles, count = handles_of(outcomes), len(people)
         cost = {"entries": count, "wall_s": wall, "per_s": count / wall, "cpu_s_s1": one, "cpu_s_s2": two}
-        return cost, [outcome.handle for outcome in outcomes if outcome.handle is not None]
+        return cost, handles
 
     def settle(self) -> None:
         """Wait until both servers are idle: their pools of offline material are full."""
